@@ -1,0 +1,236 @@
+"""The objects that the core and plugins hand to each other.
+
+What may grow is here, as a value with defaults, and not in the parameter lists of the protocols, which can never
+change.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path as FilePath
+    from random import Random
+
+    from kubevip._latest import Latest
+    from kubevip._leadership import Tenure
+    from kubevip._machine import Machine
+    from kubevip._model import Backend, Desired, IPAddress, LoadBalancer, Placement, Problem, VirtualIP
+    from kubevip._status import Snapshot
+
+
+@frozen(kw_only=True)
+class Leading:
+    """This node leads until `valid_until`, a reading of `anyio.current_time()` before which nobody else may take over.
+
+    `term` is an integer that never repeats for a group within this process. A report with the same term moves the end
+    of the tenure; one with another term ends it and begins the next.
+    """
+
+    term: int
+    valid_until: float
+
+
+@frozen(kw_only=True)
+class Following:
+    """This node does not lead; `leader` is the name of the node that does, if it is known."""
+
+    leader: str | None = None
+
+
+Leadership = Leading | Following
+
+
+@frozen(kw_only=True)
+class Candidacy:
+    """What an election is given to stand for one group.
+
+    `report` takes each change and each renewal, from the event-loop thread. `fitness` is 0 (unfit) to 100 and changes
+    while standing. `grace_seconds` bounds the release after a cancellation.
+    """
+
+    group: str
+    report: Callable[[Leadership], None]
+    fitness: Latest[int]
+    placement: Placement
+    grace_seconds: float
+
+
+class Level(enum.IntEnum):
+    """How well a thing does; the number is the fitness that it leaves the node for its group."""
+
+    FAILED = 0
+    DEGRADED = 50
+    GOOD = 100
+
+
+@frozen(kw_only=True)
+class Health:
+    """How an announcer or agent does; `reason` is one line for people, empty when all is well."""
+
+    level: Level = Level.GOOD
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class BackendHealth:
+    """How one backend does; `reason` says why it is down."""
+
+    backend: Backend
+    is_up: bool = True
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class ListenerHealth:
+    """How a listener does: open connections (a count), its backends, and what keeps it from serving (empty: it
+    serves).
+    """
+
+    connections: int = 0
+    backends: tuple[BackendHealth, ...] = ()
+    problem: str = ""
+
+
+@frozen(kw_only=True, eq=False)
+class Listener:
+    """One socket to listen on and relay from.
+
+    `address` None means every address of the machine, IPv4 and IPv6. `tenure` is set on a listener that is bound to a
+    virtual IP: ask it before binding. `options` is the provider's structured options of the item, or None.
+    """
+
+    name: str
+    protocol: str
+    address: IPAddress | None
+    port: int
+    backends: tuple[Backend, ...] = ()
+    drain_seconds: float = 10.0
+    tenure: Tenure | None = None
+    options: object | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it belongs to a virtual IP and goes with it."""
+        return self.tenure is not None
+
+
+class Serving(Protocol):
+    """A listener that listens."""
+
+    def set_backends(self, backends: Sequence[Backend]) -> None:
+        """Use `backends` for new connections; connections to removed ones drain. Returns at once."""
+
+    def set_drain(self, seconds: float) -> None:
+        """Say how long open connections may go on once the listener is left; 0 = reset at once, which is where bound
+        ones start.
+        """
+
+
+class Will(Protocol):
+    """A last will, carried out by the keeper should this process die: it holds the function's name and the bytes."""
+
+    def __call__(self, order: int, function: str, payload: bytes | None) -> None:
+        """Leave `function(payload)` ("package.module:function", standard library only) to be called; lower orders
+        first.
+
+        A later call with the same order and function replaces the payload; None withdraws it. Must be cheap; never
+        blocks.
+        """
+
+
+@frozen(kw_only=True, eq=False)
+class Host:
+    """What a provider instance knows of the process it runs in.
+
+    `incarnation` never repeats on this machine and instance. `rng` is the process's source of randomness (seeded in
+    tests). `state_dir` exists, mode 0700; an instance keeps its files in a folder of its own below it.
+    """
+
+    node_name: str
+    instance: str
+    state_dir: FilePath
+    rng: Random
+    will: Will
+    incarnation: int = 0
+    allow_insecure: bool = False
+
+
+@frozen(kw_only=True, eq=False)
+class Feed:
+    """What a source is given.
+
+    `publish(desired)`: a whole snapshot; the newest wins. `reject(problems)`: what could not be read; the last good
+    one stays. `status`: who holds what, for sources that write it back. `reload` grows when the user asks to read
+    again (SIGHUP).
+    """
+
+    publish: Callable[[Desired], None]
+    reject: Callable[[Sequence[Problem]], None]
+    status: Latest[Snapshot]
+    reload: Latest[int]
+
+
+@frozen(kw_only=True)
+class Event:
+    """Something that happened, for people and metrics, never for control.
+
+    `name` is a stable word ("leading", "withdrawn"); `message` one line; `fields` the objects it is about (group=,
+    vip=, ...).
+    """
+
+    name: str
+    message: str
+    fields: Mapping[str, object] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Target:
+    """What one probe of a check is aimed at."""
+
+    address: str
+    port: int
+    url: str | None = None
+
+
+@frozen(kw_only=True)
+class CheckResult:
+    """What one probe found."""
+
+    is_good: bool
+    reason: str = ""
+
+
+@frozen(kw_only=True, eq=False)
+class Outlook:
+    """What a provider may look at when `kubevip check` and `plan` ask it what it would do here. Nothing is to be
+    touched.
+
+    `vips` and `load_balancers` are those that the question is about; `devices` maps a virtual IP's name to the device
+    it would be on here, if there is one.
+    """
+
+    node_name: str
+    instance: str
+    machine: Machine
+    allow_insecure: bool = False
+    vips: tuple[VirtualIP, ...] = ()
+    load_balancers: tuple[LoadBalancer, ...] = ()
+    devices: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Description:
+    """What a provider would do: lines for `kubevip plan`, firewall openings ("in 10000/tcp from 192.168.0.70"),
+    problems.
+
+    The path of a problem's place is relative to the provider's section.
+    """
+
+    lines: tuple[str, ...] = ()
+    firewall: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()

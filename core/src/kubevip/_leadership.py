@@ -1,0 +1,195 @@
+"""Leadership: what an election reports, the tenure that is made of it, and the campaign that keeps the order.
+
+Promise: work that is guarded by a tenure has unwound before the election releases, whatever ended it: cancellation, a
+lapse of the lease, a loss, an error of the guarded work. An error of the election itself is the exception that the
+Election contract names: it raises without releasing, and the core unwinds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, create_task_group, current_time
+from anyio.lowlevel import checkpoint
+
+from kubevip._contract import Candidacy, Following, Leading
+from kubevip._latest import Latest
+from kubevip.errors import ElectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from kubevip._contract import Leadership
+    from kubevip._model import Placement
+    from kubevip.abc import Election
+
+
+class Tenure:
+    """One leadership of one group, shared by everything that is guarded by it; plugins only read it.
+
+    It ends by itself at `valid_until`. Ask `remaining_seconds > 0` right before anything that touches the wire or the
+    kernel for an address: a process that was frozen and thawed runs on for a moment before its cancellation arrives.
+    """
+
+    def __init__(self, group: str, term: int, valid_until: float) -> None:
+        self._group, self._term, self._valid_until = group, term, valid_until
+        self._timer: CancelScope | None = None
+        self._followers: set[Callable[[float], None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Tenure {self._group} term={self._term} valid_until={self._valid_until:.3f}>"
+
+    @property
+    def group(self) -> str:
+        """The group that is led."""
+        return self._group
+
+    @property
+    def term(self) -> int:
+        """The election's term, as it reported it."""
+        return self._term
+
+    @property
+    def valid_until(self) -> float:
+        """The end as known now, a reading of `anyio.current_time()`; minus infinity once ended. May be read from any
+        thread.
+        """
+        return self._valid_until
+
+    @property
+    def remaining_seconds(self) -> float:
+        """Seconds until the end; zero or less means over. Only in the event-loop thread."""
+        return self._valid_until - current_time()
+
+    def follow(self, moved: Callable[[float], None]) -> Callable[[], None]:
+        """Call `moved(valid_until)` at each renewal and once at the end, in the event-loop thread; return how to stop
+        that.
+
+        `moved` must not block or raise. It is for holders of a kernel lease, who pass the news to a thread.
+        """
+        self._followers.add(moved)
+        return lambda: self._followers.discard(moved)
+
+    def _move(self, valid_until: float) -> None:
+        self._valid_until = valid_until
+        if self._timer is not None:
+            self._timer.deadline = valid_until
+        for moved in tuple(self._followers):
+            moved(valid_until)
+
+
+class Campaign:
+    """The standing of this node in one group; outlives restarts of the work that it guards and of the election.
+
+    `tenure` changes when leadership begins or ends, never on a renewal. `leadership` is what the election last
+    reported.
+    """
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self.tenure: Latest[Tenure | None] = Latest(None)
+        self.leadership: Latest[Leadership] = Latest(Following())
+        self._working = Latest(0)  # guarded bodies that have not unwound yet
+
+    async def run(
+        self,
+        election: Election,
+        *,
+        fitness: Latest[int],
+        placement: Placement,
+        grace_seconds: float,
+    ) -> None:
+        """Stand in `election` until cancelled; unwind all guarded work, then let the election release. One run at a
+        time.
+
+        :param fitness: how fit this node is for the group, 0 (unfit) to 100; followed by the election.
+        :param grace_seconds: how long the election may take to release.
+        :raises ElectionError: when the election ends by itself; whatever it raises passes through.
+        """
+        scope, standing = CancelScope(shield=True), True
+
+        def report(now: Leadership) -> None:
+            if standing:  # a late report starts nothing
+                self._report(now)
+
+        candidacy = Candidacy(
+            group=self._group,
+            report=report,
+            fitness=fitness,
+            placement=placement,
+            grace_seconds=grace_seconds,
+        )
+
+        async def stand() -> None:
+            with scope:
+                await election.campaign(candidacy)
+            if not scope.cancel_called:
+                raise ElectionError(
+                    f"the election ended its candidacy for group {self._group!r} without being asked to"
+                )
+
+        async with create_task_group() as tg:
+            tg.start_soon(stand)
+            try:
+                await self._expire()  # until cancelled, or stand() fails
+            finally:
+                standing = False
+                self._end()  # every guarded body unwinds ...
+                with CancelScope(shield=True):  # ... bounded by the announcers' own grace
+                    await self._working.wait_until(lambda bodies: bodies == 0)
+                self.leadership.set(Following())
+                scope.cancel()  # addresses are gone: release
+
+    async def while_leading(self, guarded: Callable[[Tenure], Awaitable[None]]) -> None:
+        """Run `guarded(tenure)` in each tenure; cancel it when the tenure ends. Returns only by cancellation or an
+        error of it.
+
+        :raises RuntimeError: when `guarded` returns although the tenure goes on.
+        """
+        while True:
+            held = await self.tenure.wait_until(lambda tenure: tenure is not None and tenure.remaining_seconds > 0)
+            assert held is not None  # the test above, which the type checker cannot see
+            self._working.set(self._working.value + 1)
+            try:
+                await self._guard(held, guarded)
+            finally:
+                self._working.set(self._working.value - 1)
+
+    async def _guard(self, held: Tenure, guarded: Callable[[Tenure], Awaitable[None]]) -> None:
+        async with create_task_group() as tg:
+
+            async def follow() -> None:
+                await self.tenure.wait_until(lambda tenure: tenure is not held)
+                tg.cancel_scope.cancel()
+
+            tg.start_soon(follow)
+            await guarded(held)
+            await checkpoint()  # cancelled meanwhile = unwound
+            raise RuntimeError("guarded work ended while leading")
+
+    def _report(self, now: Leadership) -> None:
+        held = self.tenure.value
+        if isinstance(now, Leading) and held is not None and held.term == now.term:
+            held._move(now.valid_until)  # renewed, shortened, or (in the past) ended
+            return
+        self._end()
+        if isinstance(now, Leading) and now.valid_until > current_time():
+            self.tenure.set(Tenure(self._group, now.term, now.valid_until))
+        self.leadership.set(now)
+
+    def _end(self) -> None:
+        if (held := self.tenure.value) is not None:
+            self.tenure.set(None)
+            held._move(-math.inf)  # for good: a late renewal makes a new Tenure
+
+    async def _expire(self) -> None:
+        """End a tenure at its time: the only timer, however many virtual IPs hang on it."""
+        while True:
+            held = await self.tenure.wait_until(lambda tenure: tenure is not None)
+            assert held is not None  # the test above, which the type checker cannot see
+            with CancelScope(deadline=held.valid_until) as held._timer:
+                await self.tenure.wait_for_change(held)
+            held._timer = None
+            if self.tenure.value is held:
+                self._end()

@@ -1,0 +1,213 @@
+"""The protocols that plugins implement, with the duties of both sides.
+
+They are structural: nothing has to be inherited. They cannot grow without breaking third parties, so new abilities
+come as new optional protocols (`Supports...`), found with `isinstance`. Two shapes are all there is: something that
+tells is `async def run(...)`; something that holds is `async with thing(...)`. The core owns every task, scope and
+restart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from kubevip._contract import (
+        Candidacy,
+        CheckResult,
+        Description,
+        Event,
+        Feed,
+        Health,
+        Host,
+        Listener,
+        ListenerHealth,
+        Outlook,
+        Serving,
+        Target,
+    )
+    from kubevip._leadership import Tenure
+    from kubevip._model import Desired, Problem, VirtualIP
+    from kubevip.control import Client
+
+
+class Election(Protocol):
+    """Decides which node leads a group."""
+
+    async def campaign(self, candidacy: Candidacy) -> None:
+        """Stand for `candidacy.group` until cancelled.
+
+        Not a proof of mutual exclusion by itself: the fence is the announcer's.
+
+        The implementer
+        1. reports each change and each renewal, from the event-loop thread;
+        2. never repeats a term for a group within this process, also when its record was deleted and made again;
+        3. gives `valid_until` in `anyio.current_time()`, measured from BEFORE the request that renewed it was sent,
+           and before
+           the moment at which anybody else may take over by at least the time that a withdrawal takes;
+        4. retries transient faults itself;
+        5. releases only when cancelled, within `candidacy.grace_seconds` (the core cannot cut through its shield); on
+           an error of
+           its own it raises WITHOUT releasing, because the address is still up;
+        6. never reports after returning;
+        7. after a start promises nothing to anybody for one longest lease.
+
+        The core calls it once at a time for a group, with any number of groups side by side, and cancels it only when
+        the work that was guarded by its reports has unwound.
+        """
+
+
+class Announcer(Protocol):
+    """Makes an address reachable on this node."""
+
+    def announce(
+        self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Keep `vip` reachable here while the body runs.
+
+        The implementer
+        1. enters when the first announcement was sent, and leaves withdrawn, also when cancelled, within its own
+           short grace;
+        2. repairs what others break while it holds, and reports how it does;
+        3. asks `tenure.remaining_seconds > 0` right before every frame, every renewal of an address and of a fence;
+        4. raises `AnnounceError` when the address cannot be raised, naming it and the remedy.
+
+        The core opens the announcers of an address in the order the configuration lists them and leaves them in
+        reverse.
+        """
+
+
+class Proxy(Protocol):
+    """Listens and relays."""
+
+    def serve(
+        self, listener: Listener, report: Callable[[ListenerHealth], None]
+    ) -> AbstractAsyncContextManager[Serving]:
+        """Listen and relay while the body runs.
+
+        The implementer
+        1. enters when the socket listens, also when its address is not on the machine yet (IP_FREEBIND);
+        2. leaves when nothing listens and nothing is relayed any more: open connections are reset, or drain for as
+           long as
+           `Serving.set_drain` said;
+        3. raises `ProxyError` when the socket cannot be opened, naming address, port and, if known, who has it.
+        """
+
+
+class ConfigSource(Protocol):
+    """Says what is wanted."""
+
+    async def run(self, feed: Feed) -> None:
+        """Publish whole snapshots until cancelled; return when nothing will change again; raise to be restarted."""
+
+
+class Agent(Protocol):
+    """Anything that runs for long."""
+
+    async def run(self, report: Callable[[Health], None]) -> None:
+        """Run until cancelled; raise to be restarted."""
+
+
+class Observer(Protocol):
+    """Is told what happens."""
+
+    def notify(self, event: Event) -> None:
+        """Take note of `event`. Must not block; what it raises is logged and ignored."""
+
+
+class Check(Protocol):
+    """Tells whether something is well."""
+
+    async def probe(self, target: Target) -> CheckResult:
+        """Probe once. Interval, timeout, rise and fall are the caller's."""
+
+
+@runtime_checkable
+class SupportsStatus(Protocol):
+    """A service that has something to show in `kubevip status`."""
+
+    def status(self) -> Mapping[str, object]:
+        """Return JSON-compatible values; called from the event loop, must be cheap."""
+
+
+@runtime_checkable
+class SupportsRequests(Protocol):
+    """A service that answers requests of the control socket (`kubevip raft add ...`)."""
+
+    async def request(self, verb: str, args: Mapping[str, object]) -> object:
+        """Carry out `verb` and return JSON-compatible values; raise a KubevipError to refuse."""
+
+
+@runtime_checkable
+class SupportsPlacement(Protocol):
+    """An election that can move a group to a node."""
+
+    async def move(self, group: str, to: str) -> None:
+        """Move `group` to node `to` and return when it is held there; raise an ElectionError to refuse."""
+
+
+@runtime_checkable
+class SupportsLoad(Protocol):
+    """A source that can be read once, before anything runs: for start-up, `kubevip check` and `kubevip plan`."""
+
+    def load(self) -> tuple[Desired, tuple[Problem, ...]]:
+        """Return what `run` would publish first, and warnings.
+
+        :raises ConfigError: with all problems, when nothing would be published.
+        """
+
+
+ConfigT = TypeVar("ConfigT")
+ServiceT_co = TypeVar("ServiceT_co", covariant=True)
+
+
+@frozen(kw_only=True)
+class Provider(Generic[ConfigT, ServiceT_co]):
+    """What a plugin provides: a name, a configuration class, and how to open an instance.
+
+    Make it a module-level constant: only then do type checkers compare `config` with `open`.
+    """
+
+    name: str
+    """What users write: "raft", "arp", "tcp"; lower case letters, digits and dashes."""
+    summary: str
+    """One line for `kubevip plugins`."""
+    config: type[ConfigT]
+    """An attrs class; the section of an instance is structured into it. Field names are camelCase in files."""
+    open: Callable[[ConfigT, Host], AbstractAsyncContextManager[ServiceT_co]]
+    """Opens an instance for its lifetime: its transport, client, tables. Imports heavy libraries here, not at module
+    level."""
+    options: type | None = None
+    """The attrs class of its section within an item (`announce: [{bgp: {...}}]`), if it has one."""
+    protocols: tuple[str, ...] = ()
+    """Proxies: the load-balancer types that it serves ("tcp", "http")."""
+    describe: Callable[[ConfigT, Outlook], Description] | None = None
+    """What it would do here, for `kubevip check` and `kubevip plan`; touches nothing."""
+
+
+@frozen(kw_only=True)
+class Command:
+    """A subcommand of `kubevip`. `run` gets the parsed arguments and a client of the running daemon; returns the exit
+    status.
+    """
+
+    name: str
+    summary: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Client], int]
+
+
+# Providers of any configuration class; Any, because the class is the plugin's own.
+ElectionProvider = Provider[Any, Election]
+AnnouncerProvider = Provider[Any, Announcer]
+ProxyProvider = Provider[Any, Proxy]
+SourceProvider = Provider[Any, ConfigSource]
+AgentProvider = Provider[Any, Agent]
+CheckProvider = Provider[Any, Check]
+ObserverProvider = Provider[Any, Observer]
+AnyProvider = Provider[Any, Any]

@@ -1,0 +1,1 @@
+"""Address, ARP and NDP announcement for kubevip, behind a kernel fence."""

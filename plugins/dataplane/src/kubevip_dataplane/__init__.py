@@ -1,0 +1,1 @@
+"""Worker processes and backend choice shared by kubevip's proxies."""

@@ -1,0 +1,1 @@
+"""Raft election for kubevip: members elect the holder among themselves."""

@@ -1,0 +1,1 @@
+"""A whole network of hosts in namespaces on one machine: demonstration, fault injection, measurement."""

@@ -1,0 +1,1 @@
+"""User-space TCP balancing for kubevip."""
