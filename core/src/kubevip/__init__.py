@@ -49,6 +49,7 @@ from kubevip._model import (
     VirtualIP,
 )
 from kubevip._status import Snapshot
+from kubevip._structure import structure
 from kubevip.abc import (
     AgentProvider,
     AnnouncerProvider,
@@ -117,4 +118,5 @@ __all__ = [
     "Will",
     "__version__",
     "hookimpl",
+    "structure",
 ]
