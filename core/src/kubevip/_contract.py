@@ -87,9 +87,7 @@ class BackendHealth:
 
 @frozen(kw_only=True)
 class ListenerHealth:
-    """How a listener does: open connections (a count), its backends, and what keeps it from serving (empty: it
-    serves).
-    """
+    """How a listener does: open connections (a count), its backends, what keeps it from serving (empty: nothing)."""
 
     connections: int = 0
     backends: tuple[BackendHealth, ...] = ()
@@ -126,8 +124,9 @@ class Serving(Protocol):
         """Use `backends` for new connections; connections to removed ones drain. Returns at once."""
 
     def set_drain(self, seconds: float) -> None:
-        """Say how long open connections may go on once the listener is left; 0 = reset at once, which is where bound
-        ones start.
+        """Say how long open connections may go on once the listener is left.
+
+        0 means reset them at once, which is where bound listeners start; unbound ones start with `drain_seconds`.
         """
 
 
@@ -135,10 +134,10 @@ class Will(Protocol):
     """A last will, carried out by the keeper should this process die: it holds the function's name and the bytes."""
 
     def __call__(self, order: int, function: str, payload: bytes | None) -> None:
-        """Leave `function(payload)` ("package.module:function", standard library only) to be called; lower orders
-        first.
+        """Leave `function(payload)` to be called; lower orders first.
 
-        A later call with the same order and function replaces the payload; None withdraws it. Must be cheap; never
+        `function` is "package.module:function" and uses the standard library only. A later call with the same
+        order and function replaces the payload; None withdraws it. Must be cheap; never
         blocks.
         """
 
@@ -207,8 +206,7 @@ class CheckResult:
 
 @frozen(kw_only=True, eq=False)
 class Outlook:
-    """What a provider may look at when `kubevip check` and `plan` ask it what it would do here. Nothing is to be
-    touched.
+    """What a provider may look at when `kubevip check` and `plan` ask it what it would do here; it touches nothing.
 
     `vips` and `load_balancers` are those that the question is about; `devices` maps a virtual IP's name to the device
     it would be on here, if there is one.
@@ -225,10 +223,10 @@ class Outlook:
 
 @frozen(kw_only=True)
 class Description:
-    """What a provider would do: lines for `kubevip plan`, firewall openings ("in 10000/tcp from 192.168.0.70"),
-    problems.
+    """What a provider would do.
 
-    The path of a problem's place is relative to the provider's section.
+    `lines` are for `kubevip plan`; `firewall` is what has to be open ("in 10000/tcp from 192.168.0.70"). The path
+    of a problem's place is relative to the provider's section.
     """
 
     lines: tuple[str, ...] = ()

@@ -48,6 +48,6 @@ class Latest(Generic[T]):
                 return self._value
             await self._changed.wait()
 
-    async def wait_for_change(self, seen: T) -> T:
-        """Return the value as soon as it is another object than `seen`."""
+    async def wait_for_change(self, seen: object) -> T:
+        """Return the value as soon as it is another object than `seen`; at once for a reader that has seen nothing."""
         return await self.wait_until(lambda value: value is not seen)

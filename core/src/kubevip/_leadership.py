@@ -1,4 +1,4 @@
-"""Leadership: what an election reports, the tenure that is made of it, and the campaign that keeps the order.
+"""Leadership: the tenure that is made of an election's reports, and the campaign that keeps the order.
 
 Promise: work that is guarded by a tenure has unwound before the election releases, whatever ended it: cancellation, a
 lapse of the lease, a loss, an error of the guarded work. An error of the election itself is the exception that the
@@ -11,10 +11,10 @@ import math
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, create_task_group, current_time
-from anyio.lowlevel import checkpoint
 
 from kubevip._contract import Candidacy, Following, Leading
 from kubevip._latest import Latest
+from kubevip._slot import Slot
 from kubevip.errors import ElectionError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Tenure:
     def __init__(self, group: str, term: int, valid_until: float) -> None:
         self._group, self._term, self._valid_until = group, term, valid_until
         self._timer: CancelScope | None = None
-        self._followers: set[Callable[[float], None]] = set()
+        self._followers: list[Callable[[float], None]] = []
 
     def __repr__(self) -> str:
         return f"<Tenure {self._group} term={self._term} valid_until={self._valid_until:.3f}>"
@@ -52,9 +52,7 @@ class Tenure:
 
     @property
     def valid_until(self) -> float:
-        """The end as known now, a reading of `anyio.current_time()`; minus infinity once ended. May be read from any
-        thread.
-        """
+        """The end as known now, in `anyio.current_time()`; minus infinity once ended. May be read from any thread."""
         return self._valid_until
 
     @property
@@ -63,13 +61,12 @@ class Tenure:
         return self._valid_until - current_time()
 
     def follow(self, moved: Callable[[float], None]) -> Callable[[], None]:
-        """Call `moved(valid_until)` at each renewal and once at the end, in the event-loop thread; return how to stop
-        that.
+        """Call `moved(valid_until)` at each renewal and once at the end, in the event-loop thread; return how to stop.
 
         `moved` must not block or raise. It is for holders of a kernel lease, who pass the news to a thread.
         """
-        self._followers.add(moved)
-        return lambda: self._followers.discard(moved)
+        self._followers.append(moved)
+        return lambda: self._followers.remove(moved) if moved in self._followers else None
 
     def _move(self, valid_until: float) -> None:
         self._valid_until = valid_until
@@ -88,20 +85,18 @@ class Campaign:
 
     def __init__(self, group: str) -> None:
         self._group = group
-        self.tenure: Latest[Tenure | None] = Latest(None)
+        self._tenures: Slot[Tenure] = Slot()
         self.leadership: Latest[Leadership] = Latest(Following())
-        self._working = Latest(0)  # guarded bodies that have not unwound yet
+
+    @property
+    def tenure(self) -> Latest[Tenure | None]:
+        """The tenure of now, if this node leads."""
+        return self._tenures.content
 
     async def run(
-        self,
-        election: Election,
-        *,
-        fitness: Latest[int],
-        placement: Placement,
-        grace_seconds: float,
+        self, election: Election, *, fitness: Latest[int], placement: Placement, grace_seconds: float
     ) -> None:
-        """Stand in `election` until cancelled; unwind all guarded work, then let the election release. One run at a
-        time.
+        """Stand in `election` until cancelled; unwind all guarded work, then let the election release. One at a time.
 
         :param fitness: how fit this node is for the group, 0 (unfit) to 100; followed by the election.
         :param grace_seconds: how long the election may take to release.
@@ -114,11 +109,7 @@ class Campaign:
                 self._report(now)
 
         candidacy = Candidacy(
-            group=self._group,
-            report=report,
-            fitness=fitness,
-            placement=placement,
-            grace_seconds=grace_seconds,
+            group=self._group, report=report, fitness=fitness, placement=placement, grace_seconds=grace_seconds
         )
 
         async def stand() -> None:
@@ -126,7 +117,7 @@ class Campaign:
                 await election.campaign(candidacy)
             if not scope.cancel_called:
                 raise ElectionError(
-                    f"the election ended its candidacy for group {self._group!r} without being asked to"
+                    f"the election gave up its candidacy for group {self._group!r} without being asked to"
                 )
 
         async with create_task_group() as tg:
@@ -135,38 +126,19 @@ class Campaign:
                 await self._expire()  # until cancelled, or stand() fails
             finally:
                 standing = False
-                self._end()  # every guarded body unwinds ...
-                with CancelScope(shield=True):  # ... bounded by the announcers' own grace
-                    await self._working.wait_until(lambda bodies: bodies == 0)
+                self._end()  # every guarded body unwinds, bounded by the announcers' own grace
+                await self._tenures.unwound()
                 self.leadership.set(Following())
                 scope.cancel()  # addresses are gone: release
 
     async def while_leading(self, guarded: Callable[[Tenure], Awaitable[None]]) -> None:
-        """Run `guarded(tenure)` in each tenure; cancel it when the tenure ends. Returns only by cancellation or an
-        error of it.
+        """Run `guarded(tenure)` in each tenure; cancel it when the tenure ends.
+
+        Returns only by cancellation, or by an error of `guarded`, which comes in an ExceptionGroup.
 
         :raises RuntimeError: when `guarded` returns although the tenure goes on.
         """
-        while True:
-            held = await self.tenure.wait_until(lambda tenure: tenure is not None and tenure.remaining_seconds > 0)
-            assert held is not None  # the test above, which the type checker cannot see
-            self._working.set(self._working.value + 1)
-            try:
-                await self._guard(held, guarded)
-            finally:
-                self._working.set(self._working.value - 1)
-
-    async def _guard(self, held: Tenure, guarded: Callable[[Tenure], Awaitable[None]]) -> None:
-        async with create_task_group() as tg:
-
-            async def follow() -> None:
-                await self.tenure.wait_until(lambda tenure: tenure is not held)
-                tg.cancel_scope.cancel()
-
-            tg.start_soon(follow)
-            await guarded(held)
-            await checkpoint()  # cancelled meanwhile = unwound
-            raise RuntimeError("guarded work ended while leading")
+        await self._tenures.while_filled(guarded, test=lambda tenure: tenure.remaining_seconds > 0)
 
     def _report(self, now: Leadership) -> None:
         held = self.tenure.value

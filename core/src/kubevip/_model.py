@@ -43,8 +43,9 @@ class Severity(enum.Enum):
 
 @frozen(kw_only=True)
 class Place:
-    """Where a value was written: a file and line (1-based; 0 = not in a file: an option, the environment) and a full
-    path.
+    """Where a value was written: a file, a line, a full path.
+
+    Lines count from 1; 0 means not in a file: an option, a variable of the environment.
     """
 
     file: str
@@ -116,8 +117,9 @@ class Kind(enum.Enum):
 
 @frozen(kw_only=True)
 class Section:
-    """What the user wrote for one provider: raw, in the user's own spelling; the core structures it with
-    `Provider.config`.
+    """What the user wrote for one provider, raw, in the user's own spelling.
+
+    The core structures it with `Provider.config`, so a source never imports the plugin that it configures.
     """
 
     provider: str
@@ -144,9 +146,7 @@ class Member:
 
 @frozen(kw_only=True)
 class Placement:
-    """Where a group would rather be held: preferred nodes in order, and seconds until it returns there (None:
-    never).
-    """
+    """Where a group would rather be held: preferred nodes in order, seconds until it returns there (None: never)."""
 
     prefer: tuple[str, ...] = ()
     fail_back_seconds: float | None = None
@@ -183,9 +183,7 @@ class VirtualIP:
 
 @frozen(kw_only=True)
 class Backend:
-    """Where a load balancer sends connections. `weight` is a share, 1-256. `url` is set for backends given by URL
-    (http).
-    """
+    """Where a load balancer sends connections; `weight` is a share, 1-256; `url` is set where one was given."""
 
     address: str
     port: int

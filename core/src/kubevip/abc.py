@@ -152,6 +152,18 @@ class SupportsPlacement(Protocol):
 
 
 @runtime_checkable
+class SupportsFitness(Protocol):
+    """An election that learns every node's `Candidacy.fitness` and moves a group to the fittest by itself.
+
+    For an election without it the core lets an unfit leader release and stand aside for a while.
+    """
+
+    @property
+    def follows_fitness(self) -> bool:
+        """Always true."""
+
+
+@runtime_checkable
 class SupportsLoad(Protocol):
     """A source that can be read once, before anything runs: for start-up, `kubevip check` and `kubevip plan`."""
 
@@ -180,8 +192,7 @@ class Provider(Generic[ConfigT, ServiceT_co]):
     config: type[ConfigT]
     """An attrs class; the section of an instance is structured into it. Field names are camelCase in files."""
     open: Callable[[ConfigT, Host], AbstractAsyncContextManager[ServiceT_co]]
-    """Opens an instance for its lifetime: its transport, client, tables. Imports heavy libraries here, not at module
-    level."""
+    """Opens an instance for its lifetime: its transport, client, tables. Heavy libraries are imported inside."""
     options: type | None = None
     """The attrs class of its section within an item (`announce: [{bgp: {...}}]`), if it has one."""
     protocols: tuple[str, ...] = ()
@@ -192,8 +203,9 @@ class Provider(Generic[ConfigT, ServiceT_co]):
 
 @frozen(kw_only=True)
 class Command:
-    """A subcommand of `kubevip`. `run` gets the parsed arguments and a client of the running daemon; returns the exit
-    status.
+    """A subcommand of `kubevip`.
+
+    `run` gets the parsed arguments and a client of the running daemon, and returns the exit status.
     """
 
     name: str

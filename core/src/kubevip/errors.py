@@ -32,9 +32,7 @@ class ConfigError(Permanent, KubevipError):
 
 
 class PluginError(Permanent, KubevipError):
-    """A plugin cannot be loaded or broke the plugin interface; names the entry point and the distribution it came
-    with.
-    """
+    """A plugin cannot be loaded or broke the plugin interface; names its entry point and its distribution."""
 
     def __init__(self, plugin: str, distribution: str, message: str) -> None:
         self.plugin, self.distribution = plugin, distribution

@@ -1,0 +1,143 @@
+"""One group: stands for it, and makes room for others while this node cannot serve it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, create_task_group, current_time, sleep
+
+from kubevip._contract import Following, Leading
+from kubevip._fitness import Fitness
+from kubevip._leadership import Campaign
+from kubevip._status import GroupStatus
+from kubevip._supervise import describe_error, supervise
+from kubevip.abc import SupportsFitness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kubevip._context import Context
+    from kubevip._contract import Leadership
+    from kubevip._model import Group
+    from kubevip._slot import Slot
+    from kubevip.abc import Announcer, Election
+
+logger = logging.getLogger("kubevip.leadership")
+
+#: How long an election may take to release after its addresses are gone.
+GRACE_SECONDS = 1.0
+
+#: How long an unfit leader stands aside so that somebody else can take over, at first and at most.
+FIRST_ASIDE_SECONDS, LONGEST_ASIDE_SECONDS = 2.0, 60.0
+
+
+class Standing:
+    """What outlives every restart around a group: its campaign and this node's fitness for it."""
+
+    def __init__(self, name: str) -> None:
+        self.campaign = Campaign(name)
+        self.fitness = Fitness()
+
+
+class GroupTask:
+    """Stand for one group until cancelled."""
+
+    def __init__(
+        self,
+        group: Group,
+        standing: Standing,
+        election: Slot[Election],
+        announcers: Iterable[Slot[Announcer]],
+        context: Context,
+    ) -> None:
+        self._group, self._standing, self._election, self._announcers = group, standing, election, tuple(announcers)
+        self._board, self._observers, self._rng = context.board, context.observers, context.rng
+        self._problem = ""
+        self._board.groups[group.name] = self._status
+
+    async def run(self) -> None:
+        """Stand until cancelled; leaves with everything withdrawn, then released."""
+        try:
+            async with create_task_group() as tg:
+                tg.start_soon(self._standing.fitness.run)
+                tg.start_soon(self._tell)
+                try:
+                    for announcer in self._announcers:  # each has removed what an earlier process left
+                        await announcer.content.wait_until(lambda service: service is not None)
+                    await supervise(
+                        f"group {self._group.name}",
+                        lambda: self._election.while_filled(self._stand),
+                        failed=self._failed,
+                        rng=self._rng,
+                    )
+                finally:
+                    tg.cancel_scope.cancel()
+        finally:
+            self._board.groups.pop(self._group.name, None)
+            self._board.touch()
+
+    async def _stand(self, election: Election) -> None:
+        """Stand; where the election does not look after fitness itself, stand aside while unfit."""
+        self._problem = ""
+        aside = FIRST_ASIDE_SECONDS
+        while True:
+            candidacy, began = CancelScope(), current_time()
+            async with create_task_group() as tg:
+                if not isinstance(election, SupportsFitness):
+                    tg.start_soon(self._leave_when_unfit, candidacy)
+                with candidacy:
+                    await self._standing.campaign.run(
+                        election,
+                        fitness=self._standing.fitness.value,
+                        placement=self._group.placement,
+                        grace_seconds=GRACE_SECONDS,
+                    )
+                tg.cancel_scope.cancel()
+            if current_time() - began > LONGEST_ASIDE_SECONDS:  # it was well for long
+                aside = FIRST_ASIDE_SECONDS
+            logger.warning(
+                "standing aside group=%s seconds=%.0f reason=%r", self._group.name, aside, self._standing.fitness.reason
+            )
+            await sleep(aside)
+            aside = min(aside * 2, LONGEST_ASIDE_SECONDS)
+
+    async def _leave_when_unfit(self, candidacy: CancelScope) -> None:
+        await self._standing.campaign.tenure.wait_until(lambda tenure: tenure is not None)
+        await self._standing.fitness.value.wait_until(lambda fitness: fitness == 0)
+        candidacy.cancel()
+
+    async def _tell(self) -> None:
+        """Log each change of leadership once, for people."""
+        seen: Leadership | None = None
+        told: Leadership = Following()
+        while True:
+            seen = now = await self._standing.campaign.leadership.wait_for_change(seen)
+            match now:
+                case _ if now == told:
+                    continue
+                case Leading(term=term):
+                    logger.info("leading group=%s term=%d", self._group.name, term)
+                    self._observers.notify("leading", f"leads {self._group.name}", group=self._group.name, term=term)
+                case Following(leader=leader):
+                    logger.info("following group=%s leader=%s", self._group.name, leader or "unknown")
+                    self._observers.notify("following", f"follows {leader}", group=self._group.name, leader=leader)
+            told = now
+            self._board.touch()
+
+    def _failed(self, error: BaseException) -> None:
+        self._problem = describe_error(error)
+        self._board.touch()
+
+    def _status(self) -> GroupStatus:
+        tenure, now = self._standing.campaign.tenure.value, self._standing.campaign.leadership.value
+        return GroupStatus(
+            name=self._group.name,
+            election=self._group.election,
+            is_leading=tenure is not None,
+            leader=now.leader if isinstance(now, Following) else None,
+            term=tenure.term if tenure is not None else 0,
+            lease_seconds_left=tenure.remaining_seconds if tenure is not None else None,
+            fitness=self._standing.fitness.value.value,
+            problem=self._problem or self._standing.fitness.reason,
+        )

@@ -1,0 +1,116 @@
+"""One listener: a socket that a proxy serves, kept open for as long as it is wanted.
+
+Unbound ones are items of their own, on every node. Bound ones live under a virtual IP while this node holds it
+(`_virtual_ip`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, Event
+
+from kubevip._contract import Health, Level, Listener, ListenerHealth
+from kubevip._latest import Latest
+from kubevip._status import ListenerStatus
+from kubevip._supervise import describe_error, supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubevip._context import Context
+    from kubevip._contract import Serving
+    from kubevip._leadership import Tenure
+    from kubevip._model import Backend, IPAddress, LoadBalancer
+    from kubevip._slot import Slot
+    from kubevip.abc import Proxy
+
+logger = logging.getLogger("kubevip.listener")
+
+
+class ListenerTask:
+    """Serve one load balancer on one address (None: on all) until cancelled or told to leave.
+
+    `settled` is set once it listens, or failed to for the first time. `backends` goes into the running listener.
+    """
+
+    def __init__(
+        self,
+        balancer: LoadBalancer,
+        address: IPAddress | None,
+        proxy: Slot[Proxy],
+        context: Context,
+        *,
+        tenure: Tenure | None = None,
+        report: Callable[[Health], None] = lambda health: None,
+    ) -> None:
+        self.settled = Event()
+        self.backends: Latest[tuple[Backend, ...]] = Latest(balancer.backends)
+        self._balancer, self._address, self._proxy, self._tenure = balancer, address, proxy, tenure
+        self._board, self._rng, self._report_health = context.board, context.rng, report
+        host = "*" if address is None else f"[{address}]" if address.version == 6 else str(address)
+        self._on = f"{host}:{balancer.port}"
+        self._scope = CancelScope()
+        self._serving: Serving | None = None
+
+    async def run(self) -> None:
+        """Keep it listening until cancelled or told to leave."""
+        try:
+            with self._scope:
+                await supervise(
+                    f"listener {self._balancer.name!r} on {self._on}",
+                    lambda: self._proxy.while_filled(self._serve),
+                    failed=self._failed,
+                    rng=self._rng,
+                )
+        finally:
+            self._board.listeners.pop((self._balancer.name, self._on), None)
+            self._board.touch()
+
+    def leave(self) -> None:
+        """Stop listening; open connections drain, because the address stays."""
+        if self._serving is not None:
+            self._serving.set_drain(self._balancer.drain_seconds)
+        self._scope.cancel()
+
+    async def _serve(self, proxy: Proxy) -> None:
+        backends = self.backends.value
+        listener = Listener(
+            name=self._balancer.name,
+            protocol=self._balancer.protocol,
+            address=self._address,
+            port=self._balancer.port,
+            backends=backends,
+            drain_seconds=self._balancer.drain_seconds,
+            tenure=self._tenure,
+            options=self._balancer.options.get(self._balancer.proxy),
+        )
+        async with proxy.serve(listener, self._report) as serving:
+            self._serving = serving
+            logger.info("serving listener=%r on=%s proxy=%s", self._balancer.name, self._on, self._balancer.proxy)
+            self._show(is_listening=True, health=ListenerHealth())
+            self._report_health(Health())
+            self.settled.set()
+            try:
+                while True:
+                    backends = await self.backends.wait_for_change(backends)
+                    serving.set_backends(backends)
+            finally:
+                self._serving = None
+
+    def _report(self, health: ListenerHealth) -> None:
+        self._show(is_listening=True, health=health)
+        self._report_health(Health(level=Level.DEGRADED, reason=health.problem) if health.problem else Health())
+
+    def _failed(self, error: BaseException) -> None:
+        reason = describe_error(error)
+        self._show(is_listening=False, health=ListenerHealth(problem=reason))
+        self._report_health(Health(level=Level.DEGRADED, reason=reason))
+        self.settled.set()
+
+    def _show(self, *, is_listening: bool, health: ListenerHealth) -> None:
+        self._board.listeners[self._balancer.name, self._on] = ListenerStatus(
+            name=self._balancer.name, on=self._on, proxy=self._balancer.proxy, is_listening=is_listening, health=health
+        )
+        self._board.touch()

@@ -1,0 +1,223 @@
+"""Make what runs equal to what is wanted: one task per unit, started, stopped and updated by `_plan`.
+
+Nothing here knows what a unit does. Slots, standings and the list of bound listeners are kept by name and outlive the
+tasks that use them, so a unit can be restarted without its neighbours noticing more than that it was away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope, Event, create_task_group, move_on_after
+from attrs import define, field
+
+from kubevip._agent import AgentTask
+from kubevip._group import GroupTask, Standing
+from kubevip._latest import Latest
+from kubevip._listener import ListenerTask
+from kubevip._model import Kind
+from kubevip._plan import AgentUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUnit, plan, service_key, units
+from kubevip._service import ServiceTask
+from kubevip._slot import Slot
+from kubevip._virtual_ip import BoundListener, VirtualIPTask
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from anyio.abc import TaskGroup
+
+    from kubevip._context import Context
+    from kubevip._contract import Host
+    from kubevip._model import LoadBalancer
+    from kubevip._plan import Key, Unit
+    from kubevip._resolved import Resolved
+
+logger = logging.getLogger("kubevip.reconcile")
+
+#: How long a replaced virtual IP waits for its successor to come up before it goes all the same.
+REPLACE_SECONDS = 3.0
+
+Task = ServiceTask | GroupTask | VirtualIPTask | ListenerTask | AgentTask
+
+
+@define(eq=False)
+class Running:
+    """A unit that runs."""
+
+    unit: Unit
+    task: Task
+    scope: CancelScope = field(factory=lambda: CancelScope(shield=True))
+    """Shielded, because only the reconciler knows the order in which to stop."""
+    done: Event = field(factory=Event)
+
+    async def stop(self) -> None:
+        """Cancel it and wait, also under cancellation, until it has unwound."""
+        self.scope.cancel()
+        with CancelScope(shield=True):
+            await self.done.wait()
+
+
+class Reconciler:
+    """Runs what is wanted.
+
+    `inside(instance_kind, name)` supplies what a service runs while it is open (sources and agents do, others wait).
+    `first_pass` is set when everything of the first configuration was started.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        context: Context,
+        *,
+        inside: Callable[[Kind, str], Callable[[Any], Awaitable[None]] | None] = lambda kind, name: None,
+    ) -> None:
+        self.first_pass = Event()
+        self._host, self._context, self._inside = host, context, inside
+        self._running: dict[Key, Running] = {}
+        self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
+        self._standings: dict[str, Standing] = {}
+        self._bound: dict[str, Latest[tuple[BoundListener, ...]]] = {}
+
+    async def run(self, wanted: Latest[Resolved | None]) -> None:
+        """Follow `wanted` until cancelled; leaves with everything stopped, in order."""
+        async with create_task_group() as tg:
+            try:
+                resolved: Resolved | None = None
+                while True:
+                    resolved = await wanted.wait_for_change(resolved)
+                    if resolved is not None:
+                        await self._apply(tg, units(resolved))
+                        self.first_pass.set()
+            finally:
+                with CancelScope(shield=True):  # bounded by the grace of each part; the keeper has the hard limit
+                    await self._stop_all()
+
+    async def _apply(self, tg: TaskGroup, wanted: dict[Key, Unit]) -> None:
+        todo = plan(wanted, {key: running.unit for key, running in self._running.items()})
+        for key in todo.stop:
+            await self._stop(key, gone=True)
+        for key in todo.restart:
+            await self._stop(key, gone=False)
+        for key in sorted((*todo.restart, *todo.start), key=lambda key: (key[0] == "group", key[0] != "service")):
+            self._start(tg, key, wanted[key])
+        for key in todo.update:
+            self._update(key, wanted[key])
+        for key in todo.replace:
+            await self._replace(tg, key, wanted[key])
+
+    def service(self, kind: Kind, name: str) -> ServiceTask | None:
+        """Return the task of an instance that runs, open or not."""
+        running = self._running.get(service_key(kind, name))
+        return running.task if running is not None and isinstance(running.task, ServiceTask) else None
+
+    def services(self) -> Iterable[tuple[Kind, str, ServiceTask]]:
+        """Return all instances that run."""
+        for key, running in self._running.items():
+            if isinstance(running.task, ServiceTask):
+                yield Kind(key[1]), key[2], running.task
+
+    def opened(self, kind: Kind, name: str) -> Any:
+        """Return the open service of an instance; None while there is none. Any: the type is the provider's own."""
+        return self._slots[service_key(kind, name)].content.value
+
+    def _start(self, tg: TaskGroup, key: Key, unit: Unit) -> Running:
+        running = Running(unit, self._task(unit))
+        self._running[key] = running
+        tg.start_soon(self._run, running)
+        return running
+
+    @staticmethod
+    async def _run(running: Running) -> None:
+        try:
+            with running.scope:
+                await running.task.run()
+        finally:
+            running.done.set()
+
+    async def _stop(self, key: Key, *, gone: bool) -> None:
+        running = self._running.pop(key)
+        if isinstance(running.task, ListenerTask):
+            running.task.leave()  # closes at once and drains by itself; the next configuration does not wait for it
+            return
+        await running.stop()
+        if gone and isinstance(running.task, VirtualIPTask):
+            running.task.forget()
+            del self._bound[key[1]]
+        if gone and isinstance(running.task, GroupTask):
+            del self._standings[key[1]]
+
+    def _update(self, key: Key, unit: Unit) -> None:
+        running = self._running[key]
+        running.unit = unit
+        match unit:
+            case VipUnit():
+                self._bound[unit.vip.name].set(self._listeners_of(unit))
+            case ListenerUnit():
+                assert isinstance(running.task, ListenerTask)
+                running.task.backends.set(unit.balancer.backends)
+            case _:
+                raise AssertionError(f"{key} is never updated in place")
+
+    async def _replace(self, tg: TaskGroup, key: Key, unit: Unit) -> None:
+        """New address up, then the old one down; the group's candidacy goes on all the while."""
+        old = self._running.pop(key)
+        assert isinstance(unit, VipUnit)
+        assert isinstance(old.task, VirtualIPTask)
+        old.task.retire()
+        self._bound[unit.vip.name].set(self._listeners_of(unit))
+        new = self._start(tg, key, unit)
+        if self._standing(unit.vip.group).campaign.tenure.value is not None:
+            assert isinstance(new.task, VirtualIPTask)
+            with move_on_after(REPLACE_SECONDS):
+                await new.task.settled.wait()
+        await old.stop()
+
+    async def _stop_all(self) -> None:
+        """Stop addresses and agents first, then candidacies, then services; unbound listeners drain meanwhile."""
+        for rank in (("vip", "agent"), ("group",), ("listener",), ("service",)):
+            keys = [key for key in self._running if key[0] in rank]
+            for key in keys:
+                self._running[key].scope.cancel()
+            for key in keys:
+                await self._running.pop(key).done.wait()
+
+    def _task(self, unit: Unit) -> Task:
+        match unit:
+            case ServiceUnit(instance=instance):
+                slot = self._slots[service_key(instance.kind, instance.name)]
+                inside = self._inside(instance.kind, instance.name)
+                return ServiceTask(instance, slot, self._host, self._context, inside=inside)
+            case GroupUnit(group=group):
+                election = self._slots[service_key(Kind.ELECTION, group.election)]
+                announcers = [self._slots[service_key(Kind.ANNOUNCER, name)] for name in sorted(unit.announcers)]
+                standing = self._standing(group.name)
+                return GroupTask(group, standing, election, announcers, self._context)
+            case VipUnit(vip=vip):
+                standing = self._standing(vip.group)
+                announcers = [self._slots[service_key(Kind.ANNOUNCER, name)] for name in vip.announcers]
+                bound = self._bound.setdefault(vip.name, Latest(()))
+                bound.set(self._listeners_of(unit))
+                return VirtualIPTask(
+                    vip,
+                    standing.campaign,
+                    announcers,
+                    bound,
+                    standing.fitness,
+                    self._context,
+                )
+            case ListenerUnit(balancer=balancer):
+                return ListenerTask(balancer, None, self._proxy(balancer), self._context)
+            case AgentUnit(agent=agent):
+                campaign = self._standing(agent.group).campaign if agent.group is not None else None
+                return AgentTask(agent, self._slots[service_key(Kind.AGENT, agent.name)], campaign, self._context)
+
+    def _standing(self, group: str) -> Standing:
+        return self._standings.setdefault(group, Standing(group))
+
+    def _listeners_of(self, unit: VipUnit) -> tuple[BoundListener, ...]:
+        return tuple(BoundListener(balancer=balancer, proxy=self._proxy(balancer)) for balancer in unit.balancers)
+
+    def _proxy(self, balancer: LoadBalancer) -> Slot[Any]:
+        return self._slots[service_key(Kind.PROXY, balancer.proxy)]

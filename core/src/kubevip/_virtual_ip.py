@@ -1,0 +1,223 @@
+"""One virtual IP: while this node leads its group, its listeners listen and its announcers make it reachable.
+
+Order in: the listeners listen, then the address, then the announcement, so that nobody who finds the address finds a
+closed port. Order out, also under hard cancellation: the listeners reset their connections and close, because clients
+must hear that while the address is still there to say it; then the announcers withdraw, last first; only then does
+the election release (`_leadership`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, Event, create_task_group, move_on_after, sleep_forever
+from attrs import evolve, frozen
+
+from kubevip._contract import Health, Level
+from kubevip._listener import ListenerTask
+from kubevip._status import VipStatus
+from kubevip._supervise import describe_error, supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kubevip._context import Context
+    from kubevip._fitness import Fitness
+    from kubevip._latest import Latest
+    from kubevip._leadership import Campaign, Tenure
+    from kubevip._model import LoadBalancer, VirtualIP
+    from kubevip._slot import Slot
+    from kubevip.abc import Announcer, Proxy
+
+logger = logging.getLogger("kubevip.vip")
+
+#: A listener that has neither opened nor failed by then does not hold the address up any longer.
+LISTEN_SECONDS = 1.0
+
+
+@frozen(kw_only=True)
+class BoundListener:
+    """A load balancer that is bound to a virtual IP, and the slot of its proxy."""
+
+    balancer: LoadBalancer
+    proxy: Slot[Proxy]
+
+
+class VirtualIPTask:
+    """Hold one virtual IP in every tenure of its group, until cancelled.
+
+    `listeners` may change while it is held. `settled` is set when it was raised or failed for the first time in a
+    tenure.
+    """
+
+    def __init__(
+        self,
+        vip: VirtualIP,
+        campaign: Campaign,
+        announcers: Sequence[Slot[Announcer]],
+        listeners: Latest[tuple[BoundListener, ...]],
+        fitness: Fitness,
+        context: Context,
+    ) -> None:
+        self.settled = Event()
+        self.listeners = listeners
+        self._vip, self._campaign, self._announcers = vip, campaign, tuple(announcers)
+        self._fitness, self._context = fitness, context
+        self._board, self._observers = context.board, context.observers
+        self._part = f"vip {vip.name}"
+        self._is_held = self._is_retired = False
+        self._show(is_held=False)
+
+    async def run(self) -> None:
+        """Hold it whenever this node leads, until cancelled; leaves it withdrawn."""
+        try:
+            await supervise(
+                self._part,
+                lambda: self._with_announcers(self._announcers, ()),
+                failed=self._failed,
+                rng=self._context.rng,
+            )
+        finally:
+            if not self._is_retired:
+                self._fitness.forget(self._part)
+
+    def retire(self) -> None:
+        """Leave the board and the group's fitness to the successor of the same name, from now on."""
+        self._is_retired = True
+
+    def forget(self) -> None:
+        """Take it off the board: it is no longer wanted."""
+        self._board.vips.pop(self._vip.name, None)
+        self._board.touch()
+
+    async def _with_announcers(self, closed: tuple[Slot[Announcer], ...], opened: tuple[Announcer, ...]) -> None:
+        """Wait until all announcers are open, first to last, then follow the campaign."""
+        if closed:
+            await closed[0].while_filled(lambda announcer: self._with_announcers(closed[1:], (*opened, announcer)))
+        self._report(Health())
+        await self._campaign.while_leading(partial(self._hold, opened))
+
+    async def _hold(self, announcers: tuple[Announcer, ...], tenure: Tenure) -> None:
+        announcing, raised = CancelScope(shield=True), Event()
+
+        async def announce() -> None:
+            with announcing:
+                async with AsyncExitStack() as stack:  # one task enters and leaves it, so the order is fixed
+                    for announcer in announcers:
+                        await stack.enter_async_context(announcer.announce(self._vip, tenure, self._report))
+                    raised.set()
+                    await sleep_forever()
+
+        try:
+            async with create_task_group() as outer:
+                try:
+                    async with create_task_group() as inner:
+                        listeners = _BoundListeners(self, tenure)
+                        inner.start_soon(listeners.run)
+                        await listeners.settled.wait()
+                        outer.start_soon(announce)
+                        await raised.wait()
+                        self._raised(tenure)
+                        await sleep_forever()
+                finally:
+                    announcing.cancel()  # the listeners are closed: withdraw
+        finally:
+            if self._is_held:
+                logger.info("withdrawn vip=%s address=%s", self._vip.name, self._vip.address)
+                self._observers.notify("withdrawn", f"{self._vip.address} withdrawn", vip=self._vip.name)
+            self._show(is_held=False)
+
+    def _raised(self, tenure: Tenure) -> None:
+        logger.info(
+            "announced vip=%s address=%s group=%s term=%d", self._vip.name, self._vip.address, tenure.group, tenure.term
+        )
+        self._observers.notify("announced", f"{self._vip.address} announced", vip=self._vip.name, group=tenure.group)
+        self._show(is_held=True)
+        self.settled.set()
+
+    def _report(self, health: Health) -> None:
+        if self._is_retired:
+            return
+        self._fitness.report(self._part, health)
+        if (shown := self._board.vips.get(self._vip.name)) is not None and shown.health != health:
+            self._board.vips[self._vip.name] = evolve(shown, health=health)
+            self._board.touch()
+
+    def _failed(self, error: BaseException) -> None:
+        self._report(Health(level=Level.FAILED, reason=describe_error(error)))
+        self.settled.set()
+
+    def _show(self, *, is_held: bool) -> None:
+        self._is_held = is_held
+        if self._is_retired:
+            return
+        shown = self._board.vips.get(self._vip.name)
+        self._board.vips[self._vip.name] = VipStatus(
+            name=self._vip.name,
+            address=self._vip.address,
+            group=self._vip.group,
+            is_held=is_held,
+            held_since=time.time() if is_held else None,  # noqa: TID251 -- shown to people, decides nothing
+            health=shown.health if shown is not None else Health(),
+        )
+        self._board.touch()
+
+    def listener_task(self, bound: BoundListener, tenure: Tenure) -> ListenerTask:
+        """Make the task of one bound listener for one tenure; how it does counts for the group."""
+        part = f"listener {bound.balancer.name}"
+        report: Callable[[Health], None] = partial(self._fitness.report, part)
+        return ListenerTask(
+            bound.balancer,
+            self._vip.address,
+            bound.proxy,
+            self._context,
+            tenure=tenure,
+            report=report,
+        )
+
+    def forget_listener(self, name: str) -> None:
+        """Let a listener that is gone no longer count."""
+        self._fitness.forget(f"listener {name}")
+
+
+class _BoundListeners:
+    """The listeners of one virtual IP in one tenure; they come and go with the configuration."""
+
+    def __init__(self, owner: VirtualIPTask, tenure: Tenure) -> None:
+        self.settled = Event()
+        self._owner, self._tenure = owner, tenure
+
+    async def run(self) -> None:
+        """Keep what runs equal to what is wanted, until cancelled."""
+        running: dict[str, tuple[BoundListener, ListenerTask]] = {}
+        async with create_task_group() as tg:
+            wanted: tuple[BoundListener, ...] | None = None
+            while True:
+                wanted = await self._owner.listeners.wait_for_change(wanted)
+                by_name = {bound.balancer.name: bound for bound in wanted}
+                for name, (bound, task) in tuple(running.items()):
+                    if name not in by_name or not _same_socket(by_name[name], bound):
+                        task.leave()
+                        del running[name]
+                        self._owner.forget_listener(name)
+                for name, bound in by_name.items():
+                    if name in running:
+                        running[name][1].backends.set(bound.balancer.backends)
+                        running[name] = (bound, running[name][1])
+                    else:
+                        running[name] = (bound, self._owner.listener_task(bound, self._tenure))
+                        tg.start_soon(running[name][1].run)
+                if not self.settled.is_set():
+                    with move_on_after(LISTEN_SECONDS):
+                        for _, task in running.values():
+                            await task.settled.wait()
+                    self.settled.set()
+
+
+def _same_socket(one: BoundListener, other: BoundListener) -> bool:
+    """Say whether only the backends differ, which go into the running listener."""
+    return evolve(one.balancer, backends=()) == evolve(other.balancer, backends=()) and one.proxy is other.proxy

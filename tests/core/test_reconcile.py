@@ -1,0 +1,303 @@
+"""Whole configurations of fakes: order in and out, restarts, replacement, failures that stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from anyio import create_task_group, sleep
+from attrs import evolve, frozen
+
+from kubevip import Backend, Group, Health, Host, Kind, Latest, Level, LoadBalancer, Provider, VirtualIP
+from kubevip._board import Board
+from kubevip._context import Context
+from kubevip._observe import Observers
+from kubevip._reconcile import Reconciler
+from kubevip._resolved import Resolved, ResolvedInstance
+from kubevip.errors import AnnounceError, ElectionError, Permanent, ProxyError
+from kubevip.testing import FakeAnnouncer, FakeProxy, ManualElection, Recorder, make_host
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+@frozen
+class NoConfig:
+    generation: int = 0
+
+
+class Rig:
+    """A reconciler over fakes, all of which record into one list."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.record = Recorder()
+        self.election = ManualElection(self.record)
+        self.outer = FakeAnnouncer(self.record, leave_seconds=0.1, name="address")
+        self.inner = FakeAnnouncer(self.record, name="arp")
+        self.proxy = FakeProxy(self.record)
+        self.opening: dict[str, Exception | None] = {}
+        self.board = Board(node="n1", instance="test")
+        context = Context(board=self.board, observers=Observers(), rng=Random(1))
+        self.reconciler = Reconciler(make_host(state_dir), context)
+        self.wanted: Latest[Resolved | None] = Latest(None)
+        services = {
+            (Kind.ELECTION, "raft"): self.election,
+            (Kind.ANNOUNCER, "address"): self.outer,
+            (Kind.ANNOUNCER, "arp"): self.inner,
+            (Kind.PROXY, "tcp"): self.proxy,
+        }
+        self.providers = {key: self._provider(key[1], service) for key, service in services.items()}
+
+    def _provider(self, name: str, service: object) -> Provider[NoConfig, Any]:
+        def open_fake(config: NoConfig, host: Host) -> AbstractAsyncContextManager[Any]:
+            return self._open(name, service)
+
+        return Provider(name=name, summary="", config=NoConfig, open=open_fake, protocols=("tcp",))
+
+    @asynccontextmanager
+    async def _open(self, name: str, service: object) -> AsyncGenerator[Any]:
+        if (refusal := self.opening.get(name)) is not None:
+            raise refusal
+        self.record(f"open {name}")
+        try:
+            yield service
+        finally:
+            self.record(f"close {name}")
+
+    def resolved(self, *vips: VirtualIP, balancers: tuple[LoadBalancer, ...] = (), generation: int = 0) -> Resolved:
+        instances = tuple(
+            ResolvedInstance(kind=kind, name=name, provider=provider, config=NoConfig(generation))
+            for (kind, name), provider in self.providers.items()
+        )
+        groups = tuple(Group(name=name, election="raft") for name in dict.fromkeys(vip.group for vip in vips))
+        return Resolved(instances=instances, groups=groups, vips=vips, load_balancers=balancers)
+
+    @asynccontextmanager
+    async def running(self, resolved: Resolved) -> AsyncGenerator[None]:
+        async with create_task_group() as tg:
+            tg.start_soon(self.reconciler.run, self.wanted)
+            self.wanted.set(resolved)
+            await sleep(0.1)
+            yield
+            tg.cancel_scope.cancel()
+
+    async def change(self, resolved: Resolved, seconds: float = 1.0) -> None:
+        self.record.clear()
+        self.wanted.set(resolved)
+        await sleep(seconds)
+
+
+API = VirtualIP(name="api", address=IPv4Address("192.0.2.1"), group="api")
+WEB = VirtualIP(name="web", address=IPv4Address("192.0.2.2"), group="web")
+BOUND = LoadBalancer(name="apiserver", protocol="tcp", proxy="tcp", port=6443, bind_to=("api",))
+SHOP = LoadBalancer(name="shop", protocol="tcp", proxy="tcp", port=80)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+async def test_in_goes_listener_address_announcement_and_out_goes_listener_announcement_address_release(
+    rig: Rig,
+) -> None:
+    async with rig.running(rig.resolved(API, balancers=(BOUND,))):
+        rig.record.clear()
+        rig.election.lead("api", 100)
+        await sleep(1)
+        assert rig.record.words == ["listen apiserver", "address announce api", "arp announce api"]
+        rig.record.clear()
+        await rig.change(rig.resolved())
+        assert rig.record.words == ["close apiserver", "arp withdraw api", "address withdraw api", "release api"]
+
+
+async def test_a_lost_tenure_takes_the_listener_before_the_address(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API, balancers=(BOUND,))):
+        rig.election.lead("api", 100)
+        await sleep(1)
+        rig.record.clear()
+        rig.election.follow("api", "n2")
+        await sleep(1)
+        assert rig.record.words == ["close apiserver", "arp withdraw api", "address withdraw api"]
+        assert rig.board.snapshot().vips[0].holder == "n2"
+
+
+async def test_stopping_everything_withdraws_then_releases_then_closes_services(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API, balancers=(BOUND, SHOP))):
+        rig.election.lead("api", 100)
+        await sleep(1)
+        rig.record.clear()
+    order = [word for word in rig.record.words if word != "close shop"]
+    assert order[:4] == ["close apiserver", "arp withdraw api", "address withdraw api", "release api"]
+    assert sorted(order[4:]) == ["close address", "close arp", "close raft", "close tcp"]
+
+
+async def test_the_announcers_are_open_before_the_candidacy_begins(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API)):
+        assert rig.record.words.index("stand api") == len(rig.record.words) - 1
+
+
+async def test_a_bound_listener_can_come_and_go_while_the_address_stays(rig: Rig) -> None:
+    """Scenario 110."""
+    async with rig.running(rig.resolved(API)):
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        await rig.change(rig.resolved(API, balancers=(BOUND,)))
+        assert rig.record.words == ["listen apiserver"]
+        await rig.change(
+            rig.resolved(API, balancers=(evolve(BOUND, backends=(Backend(address="192.0.2.9", port=1),)),))
+        )
+        assert rig.record.words == ["backends apiserver 1"]
+        await rig.change(rig.resolved(API))
+        assert rig.record.words == ["drain apiserver 10", "close apiserver"]
+
+
+async def test_a_changed_address_comes_up_before_the_old_one_goes_and_the_candidacy_stays(rig: Rig) -> None:
+    """Scenario 115."""
+    async with rig.running(rig.resolved(API)):
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        await rig.change(rig.resolved(evolve(API, address=IPv4Address("192.0.2.7"))))
+        assert rig.record.words == [
+            "address announce api",
+            "arp announce api",
+            "arp withdraw api",
+            "address withdraw api",
+        ]
+        status = rig.board.snapshot().vips
+        assert [(vip.address, vip.is_held) for vip in status] == [(IPv4Address("192.0.2.7"), True)]
+
+
+async def test_one_virtual_ip_changes_and_the_other_is_not_touched(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API, WEB)):
+        rig.election.lead("api", 1000)
+        rig.election.lead("web", 1000)
+        await sleep(1)
+        await rig.change(rig.resolved(evolve(API, interface="eth1"), WEB))
+        assert not [word for word in rig.record.words if "web" in word]
+        assert "address announce api" in rig.record.words
+
+
+async def test_a_changed_service_unwinds_what_depends_on_it_and_brings_it_back(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API)):
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        changed = rig.resolved(API)
+        address = ResolvedInstance(
+            kind=Kind.ANNOUNCER, name="arp", provider=rig.providers[Kind.ANNOUNCER, "arp"], config=NoConfig(1)
+        )
+        kept = tuple(it for it in changed.instances if it.name != "arp")
+        await rig.change(evolve(changed, instances=(*kept, address)))
+        assert rig.record.words == [
+            "arp withdraw api",
+            "address withdraw api",
+            "close arp",
+            "open arp",
+            "address announce api",
+            "arp announce api",
+        ]
+
+
+async def test_an_address_that_cannot_be_raised_makes_the_node_unfit_and_ends_neither_candidacy_nor_siblings(
+    rig: Rig,
+) -> None:
+    """Scenario 118."""
+    rig.election.follows_fitness = True  # type: ignore[attr-defined] # as raft does
+    api6 = VirtualIP(name="api6", address=IPv4Address("192.0.2.6"), group="api")
+    async with rig.running(rig.resolved(API, api6)):
+        original = rig.outer.announce
+
+        def announce(vip: VirtualIP, tenure: Any, report: Callable[[Health], None]) -> Any:
+            if vip.name == "api":
+                raise AnnounceError("api: the address belongs to another host; remove it there")
+            return original(vip, tenure, report)
+
+        rig.outer.announce = announce  # type: ignore[method-assign]
+        rig.election.lead("api", 1000)
+        await sleep(0.5)
+        assert rig.election.candidacies["api"].fitness.value == 0
+        assert "address announce api6" in rig.record.words
+        assert not [word for word in rig.record.words if word.startswith(("release", "address withdraw"))]
+        status = {vip.name: vip for vip in rig.board.snapshot().vips}
+        assert status["api"].health == Health(
+            level=Level.FAILED, reason="api: the address belongs to another host; remove it there"
+        )
+        assert status["api6"].is_held
+
+
+async def test_an_unfit_leader_stands_aside_with_growing_pauses_where_the_election_does_not_know_fitness(
+    rig: Rig,
+) -> None:
+    rig.outer.refusal = AnnounceError("no")
+    async with rig.running(rig.resolved(API)):
+        rig.record.clear()
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        assert rig.record.words == ["release api"]
+        await sleep(2)
+        assert rig.record.words == ["release api", "stand api"]
+
+
+async def test_a_listener_whose_port_is_taken_does_not_keep_the_address_away(rig: Rig) -> None:
+    """Scenario 106."""
+    rig.proxy.refusal = ProxyError("192.0.2.1:6443 is taken by process 42")
+    async with rig.running(rig.resolved(API, balancers=(BOUND,))):
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        assert "address announce api" in rig.record.words
+        (listener,) = rig.board.snapshot().listeners
+        assert (listener.is_listening, listener.health.problem) == (False, "192.0.2.1:6443 is taken by process 42")
+        rig.proxy.refusal = None
+        await sleep(5)
+        assert "listen apiserver" in rig.record.words
+        assert rig.board.snapshot().listeners[0].is_listening
+
+
+class Refused(Permanent, ElectionError):
+    pass
+
+
+async def test_a_service_that_is_refused_for_good_is_not_tried_again(rig: Rig) -> None:
+    rig.opening["raft"] = Refused("peers have no keys; see --insecure")
+    async with rig.running(rig.resolved(API)):
+        await sleep(1000)
+        task = rig.reconciler.service(Kind.ELECTION, "raft")
+        assert task is not None
+        assert isinstance(task.refused, Refused)
+        assert "stand api" not in rig.record.words
+
+
+async def test_a_service_that_fails_to_open_is_tried_again_and_found(rig: Rig) -> None:
+    rig.opening["arp"] = AnnounceError("no such device")
+    async with rig.running(rig.resolved(API)):
+        await sleep(10)
+        assert "stand api" not in rig.record.words
+        del rig.opening["arp"]
+        await sleep(60)
+        assert rig.record.words[-1] == "stand api"
+
+
+async def test_the_board_tells_who_holds_what(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API, WEB)):
+        rig.election.lead("api", 1000)
+        rig.election.follow("web", "n3")
+        await sleep(1)
+        snapshot = rig.board.snapshot()
+        assert [(vip.name, vip.is_held, vip.holder) for vip in snapshot.vips] == [
+            ("api", True, "n1"),
+            ("web", False, "n3"),
+        ]
+        assert [(group.name, group.is_leading, group.leader) for group in snapshot.groups] == [
+            ("api", True, None),
+            ("web", False, "n3"),
+        ]
+        assert {service.state for service in snapshot.services} == {"open"}
