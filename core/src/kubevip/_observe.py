@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from anyio import sleep_forever
+
 from kubevip._contract import Event
 
 if TYPE_CHECKING:
@@ -19,13 +21,13 @@ class Observers:
     def __init__(self) -> None:
         self._observers: dict[str, Observer] = {}
 
-    def add(self, name: str, observer: Observer) -> None:
-        """Tell `observer` from now on."""
+    async def follow(self, name: str, observer: Observer) -> None:
+        """Tell `observer` everything from now on, until cancelled."""
         self._observers[name] = observer
-
-    def remove(self, name: str) -> None:
-        """Tell it no longer."""
-        self._observers.pop(name, None)
+        try:
+            await sleep_forever()
+        finally:
+            self._observers.pop(name, None)
 
     def notify(self, name: str, message: str, **fields: object) -> None:
         """Tell all observers; what one raises is logged and ignored."""

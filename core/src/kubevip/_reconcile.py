@@ -63,7 +63,7 @@ class Reconciler:
     """Runs what is wanted.
 
     `inside(instance_kind, name)` supplies what a service runs while it is open (sources and agents do, others wait).
-    `first_pass` is set when everything of the first configuration was started.
+    `applied` is the configuration of which everything was started.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Reconciler:
         *,
         inside: Callable[[Kind, str], Callable[[Any], Awaitable[None]] | None] = lambda kind, name: None,
     ) -> None:
-        self.first_pass = Event()
+        self.applied: Latest[Resolved | None] = Latest(None)
         self._host, self._context, self._inside = host, context, inside
         self._running: dict[Key, Running] = {}
         self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
@@ -89,7 +89,7 @@ class Reconciler:
                     resolved = await wanted.wait_for_change(resolved)
                     if resolved is not None:
                         await self._apply(tg, units(resolved))
-                        self.first_pass.set()
+                        self.applied.set(resolved)
             finally:
                 with CancelScope(shield=True):  # bounded by the grace of each part; the keeper has the hard limit
                     await self._stop_all()
@@ -117,6 +117,10 @@ class Reconciler:
         for key, running in self._running.items():
             if isinstance(running.task, ServiceTask):
                 yield Kind(key[1]), key[2], running.task
+
+    def standings(self) -> Iterable[Standing]:
+        """Return the standing of this node in every group."""
+        return tuple(self._standings.values())
 
     def opened(self, kind: Kind, name: str) -> Any:
         """Return the open service of an instance; None while there is none. Any: the type is the provider's own."""

@@ -1,0 +1,141 @@
+"""Wires everything into one process: start, run, two-phase stop."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import secrets
+import sys
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import Event, create_task_group
+
+from kubevip import _control as control
+from kubevip._board import Board
+from kubevip._bootstrap import load
+from kubevip._context import Context
+from kubevip._contract import Host
+from kubevip._keeper_link import Command, KeeperLink, NoKeeper
+from kubevip._machine import read_machine
+from kubevip._model import Kind
+from kubevip._node_name import node_name
+from kubevip._observe import Observers
+from kubevip._plugins import PluginRegistry
+from kubevip._reconcile import Reconciler
+from kubevip._requests import Requests
+from kubevip._resolve import resolve
+from kubevip._sources import Sources
+from kubevip._status_json import status_of
+from kubevip._supervise import describe_error
+from kubevip.errors import ConfigError, KubevipError, NotPermittedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from kubevip._bootstrap import Loaded
+    from kubevip._options import Options
+
+logger = logging.getLogger("kubevip.app")
+
+#: defaults.md: configuration or plugin refused; the machine does not permit it.
+REFUSED, NOT_PERMITTED = 78, 77
+
+
+def run(options: Options) -> int:
+    """Run a node until it is asked to stop; return the exit status.
+
+    0 after a stop; 78 when the configuration or a plugin is refused, 77 when the machine does not permit what is
+    asked for. The reason is one line or more on stderr.
+    """
+    try:
+        registry = PluginRegistry.load(options.plugins, also=("file",), trace=options.trace_plugins)
+        loaded = anyio.run(load, options, registry)
+        return anyio.run(_Node(options, registry, loaded, KeeperLink.from_environment() or NoKeeper()).run)
+    except KubevipError as error:
+        print(f"kubevip: {error}", file=sys.stderr)
+        return NOT_PERMITTED if isinstance(error, NotPermittedError) else REFUSED
+
+
+class _Node:
+    """One running node."""
+
+    def __init__(self, options: Options, registry: PluginRegistry, loaded: Loaded, link: KeeperLink | NoKeeper) -> None:
+        self._options, self._link = options, link
+        first = resolve((loaded.base, loaded.file), registry)
+        if first.missing:
+            raise ConfigError(first.missing)
+        self._name = node_name(options, first, read_machine())
+        rng = Random(secrets.randbits(64))
+        self._board = Board(node=self._name, instance=options.instance)
+        self._sources = Sources(loaded.base, registry, self._board)
+        self._observers = Observers()
+        host = Host(
+            node_name=self._name,
+            instance=options.instance,
+            state_dir=options.state_dir,
+            rng=rng,
+            will=link.will,
+            incarnation=link.incarnation,
+            allow_insecure=options.insecure,
+        )
+        context = Context(board=self._board, observers=self._observers, rng=rng)
+        self._reconciler = Reconciler(host, context, inside=self._inside)
+        self._stopping = Event()
+        self._status_code = 0
+
+    async def run(self) -> int:
+        """Run until asked to stop; leaves with everything withdrawn, released and closed."""
+        requests = Requests(self._reconciler, self._sources, self._board, self._status)
+        async with self._link.serve(self._obey):
+            async with control.serve(self._options.state_dir / "control.sock", requests.answer):
+                async with create_task_group() as tg:
+                    tg.start_soon(self._board.run)
+                    tg.start_soon(self._reconciler.run, self._sources.wanted)
+                    tg.start_soon(self._watch_start)
+                    logger.info("started node=%s instance=%s", self._name, self._options.instance)
+                    await self._stopping.wait()
+                    tg.cancel_scope.cancel()
+        logger.info("stopped node=%s", self._name)
+        return self._status_code
+
+    async def _watch_start(self) -> None:
+        """Say when this node is ready: every service opened, or waits to; end when one is refused for good."""
+        await self._sources.has_published.wait()
+        await self._reconciler.applied.wait_until(lambda applied: applied is self._sources.wanted.value)
+        for kind, name, task in tuple(self._reconciler.services()):
+            await task.settled.wait()
+            if task.refused is not None:
+                logger.error("%s %s is refused: %s", kind.value, name, describe_error(task.refused))
+                self._status_code = NOT_PERMITTED if isinstance(task.refused, NotPermittedError) else REFUSED
+                self._stopping.set()
+                return
+        # what exists now lives as long as the process: never look at it again for garbage
+        gc.collect()
+        gc.freeze()
+        self._link.ready()
+
+    def _inside(self, kind: Kind, name: str) -> Callable[[Any], Awaitable[None]] | None:
+        """Say what a service runs while it is open."""
+        if kind is Kind.SOURCE:
+            return lambda source: self._sources.follow(name, source)
+        if kind is Kind.OBSERVER:
+            return lambda observer: self._observers.follow(name, observer)
+        return None
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Command.STOP:
+                self._stopping.set()
+            case Command.RELOAD:
+                self._sources.reload.set(self._sources.reload.value + 1)
+            case Command.DUMP_STATUS:
+                logger.info("status %s", self._status())
+            case Command.DUMP_TASKS:
+                for task in anyio.get_running_tasks():
+                    logger.info("task id=%d parent=%s name=%s", task.id, task.parent_id, task.name)
+
+    def _status(self) -> Mapping[str, object]:
+        services = {(kind.value, name): task.status() for kind, name, task in self._reconciler.services()}
+        return status_of(self._board.snapshot(), services, since=self._sources.since, refused=self._sources.refused)

@@ -1,0 +1,65 @@
+"""What has to be known before anything runs: the configuration as it reads now, and this node's name."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from kubevip._contract import Host
+from kubevip._model import Desired, Instance, Kind, Place, Places, Problem, Section
+from kubevip._structure import structure
+from kubevip.abc import SupportsLoad
+from kubevip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kubevip._options import Options
+    from kubevip._plugins import PluginRegistry
+
+#: The provider that `--config` implies, as the entry point "file" of the base distribution promises.
+FILE_SOURCE = "file"
+
+
+@frozen(kw_only=True)
+class Loaded:
+    """What the command line wants (`base`), what the configuration file wants, and warnings about it."""
+
+    base: Desired
+    file: Desired
+    warnings: tuple[Problem, ...] = ()
+
+
+def base_of(config: Path | None) -> Desired:
+    """Return what the command line wants: the file source, where there is a file."""
+    if config is None:
+        return Desired()
+    section = Section(provider=FILE_SOURCE, data={"path": str(config)}, places=Places(root=Place(file="--config")))
+    return Desired(instances=(Instance(kind=Kind.SOURCE, name=FILE_SOURCE, section=section),))
+
+
+async def load(options: Options, registry: PluginRegistry) -> Loaded:
+    """Read the configuration once, touching nothing.
+
+    :raises ConfigError: when there is no configuration, it cannot be read, or it is refused.
+    """
+    base = base_of(options.config)
+    if not base.instances:
+        return Loaded(base=base, file=Desired())
+    section = base.instances[0].section
+    if (provider := registry.provider(Kind.SOURCE, FILE_SOURCE)) is None:
+        raise ConfigError([section.places.problem(registry.why_missing(Kind.SOURCE, FILE_SOURCE))])
+    host = Host(
+        node_name="",
+        instance=options.instance,
+        state_dir=options.state_dir,
+        rng=Random(0),
+        will=lambda order, function, payload: None,
+    )
+    async with provider.open(structure(section, provider.config), host) as source:
+        if not isinstance(source, SupportsLoad):
+            raise ConfigError([section.places.problem(f"source {FILE_SOURCE!r} cannot be read before it runs")])
+        desired, warnings = source.load()
+    return Loaded(base=base, file=desired, warnings=warnings)
