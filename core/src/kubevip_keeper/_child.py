@@ -1,0 +1,133 @@
+"""One run of the control process, seen from its parent: its two pipes, what it said, how it ended."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from kubevip_keeper import _protocol as protocol
+from kubevip_keeper._lines import LineBuffer, LineError, decode, encode
+from kubevip_keeper._processes import spawn
+from kubevip_keeper._wills import Wills
+
+TYPE_CHECKING = False  # the module typing is not worth its memory here
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kubevip_keeper._log import Log
+
+
+class Child:
+    """A running control process. `status` is None until it was reaped; negative: the signal that ended it."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], lock_fd: int, incarnation: int, log: Log
+    ) -> None:
+        heard, child_writes = os.pipe()
+        child_reads, told = os.pipe()
+        self.incarnation = incarnation
+        self.wills = Wills()
+        self.is_ready = False
+        self.status: int | None = None
+        self.stop_asked_at: float | None = None
+        self.started_at = time.monotonic()
+        self._log = log
+        self._heard: int | None = heard
+        self._told = told
+        self._lines = LineBuffer(protocol.LINE_LIMIT)
+        for fd in (heard, told):
+            os.set_blocking(fd, False)
+        variables = {
+            **environment,
+            protocol.KEEPER_VARIABLE: f"{child_reads},{child_writes}",
+            protocol.LOCK_VARIABLE: str(lock_fd),
+            protocol.INCARNATION_VARIABLE: str(incarnation),
+        }
+        try:
+            self.pid = spawn(command, variables, (child_reads, child_writes, lock_fd))
+        except OSError:
+            self.close()
+            raise
+        finally:
+            os.close(child_reads)
+            os.close(child_writes)
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """What to wait for: the pipe that it writes to, until it ends."""
+        return () if self._heard is None else (self._heard,)
+
+    def close(self) -> None:
+        """Close the pipes; a child that still runs takes it for the death of its keeper."""
+        self._stop_hearing()
+        os.close(self._told)
+
+    def tell(self, message: Mapping[str, object]) -> bool:
+        """Send a message; return whether it took it. Never blocks: a frozen child has 64 KiB of room."""
+        try:
+            os.write(self._told, encode(message))
+        except OSError:  # full, or the child is gone, which its end will say
+            return False
+        return True
+
+    def ask_to_stop(self) -> None:
+        """Ask it to withdraw, release and exit; once."""
+        if self.stop_asked_at is None:
+            self.stop_asked_at = time.monotonic()
+            self.tell(protocol.STOP)
+
+    def kill(self) -> None:
+        """Kill it; nothing happens when it was reaped already."""
+        if self.status is None:
+            os.kill(self.pid, 9)
+
+    def reap(self) -> None:
+        """Reap it if it ended, and every adopted process that ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                self.status = os.waitstatus_to_exitcode(status)
+
+    def hear(self, show: Callable[[bool, str | None], None]) -> None:
+        """Take in all it has said so far; `show(became_ready, status text)` is called for what people are to see.
+
+        A child that does not keep to the protocol is asked to stop, and replaced.
+        """
+        while self._heard is not None:
+            try:
+                data = os.read(self._heard, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                self._stop_hearing()
+                return
+            try:
+                for line in self._lines.feed(data):
+                    self._take(decode(line), show)
+            except LineError as exc:
+                self._log.error("replacing the control process, it breaks the protocol: %s pid=%d", exc, self.pid)
+
+                self._stop_hearing()
+                self.ask_to_stop()
+
+    def _take(self, message: dict[str, object], show: Callable[[bool, str | None], None]) -> None:
+        if message.get("ready") is True:
+            self.is_ready = True
+            show(True, None)
+        if isinstance(text := message.get("status"), str):
+            show(False, text[: protocol.STATUS_LIMIT])
+        if isinstance(will := message.get("will"), dict):
+            try:
+                self.wills.leave(*protocol.read_will(will))  # pyright: ignore[reportUnknownArgumentType]
+            except ValueError as exc:  # one bad will must not cost the others
+                self._log.error("a will is refused: %s", exc)
+
+    def _stop_hearing(self) -> None:
+        if self._heard is not None:
+            os.close(self._heard)
+            self._heard = None

@@ -1,0 +1,36 @@
+"""Last wills for the tests of the keeper: as a plugin's, they import the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+
+def note(payload: bytes) -> None:
+    path, text = json.loads(payload)
+    _write(path, ["will", text])
+
+
+def fail(payload: bytes) -> None:
+    raise RuntimeError(json.loads(payload)[1])
+
+
+def leave(payload: bytes) -> None:
+    raise SystemExit(json.loads(payload)[1])
+
+
+def hang(payload: bytes) -> None:
+    signal.pause()
+
+
+def look(payload: bytes) -> None:
+    path = os.fsdecode(payload)
+    with open(path, encoding="utf-8") as file:
+        pids = {fact[0]: fact[1] for fact in map(json.loads, file)}
+    _write(path, ["will sees", {name: os.path.exists(f"/proc/{pid}") for name, pid in pids.items()}])
+
+
+def _write(path: str, fact: object) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(fact) + "\n")
