@@ -1,0 +1,146 @@
+"""`kubevip lab failover`: the same fault again and again, and what a client noticed of it."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from attrs import asdict, frozen
+
+from kubevip.errors import KubevipError
+from kubevip_lab._measure import longest_silence, two_holders_seconds
+
+if TYPE_CHECKING:
+    from kubevip_lab._faults import Fault
+    from kubevip_lab._lab import Lab
+    from kubevip_lab._watch import Watch
+
+_STEADY_SECONDS = 0.3
+_HOLD_SECONDS = 1.0  # a fault lasts at least so long after the address was taken over
+_AFTER_SECONDS = 0.5
+_FLUSH_SECONDS = 0.1  # longer than a prober keeps records to itself
+_STAY_SECONDS = 3.0
+
+
+@frozen(kw_only=True)
+class Round:
+    """What one fault did, in milliseconds as the client saw it.
+
+    `outage_ms` is the longest time without an answer to ICMP from the fault until after its repair,
+    `tcp_outage_ms` the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered
+    ARP for the address. `refused` counts connections that were refused or reset, `prober_late_ms` says by how much a
+    prober was itself late at worst: what is measured is no finer than that. `holder_after` is None when nobody took
+    over in time.
+    """
+
+    fault: str
+    holder_before: str
+    holder_after: str | None
+    outage_ms: float
+    tcp_outage_ms: float
+    two_holders_ms: float
+    refused: int
+    prober_late_ms: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the address was taken over and never answered for by two."""
+        return self.holder_after is not None and self.two_holders_ms == 0
+
+
+@frozen(kw_only=True)
+class Figures:
+    """All rounds of one fault."""
+
+    fault: str
+    subject: str
+    rounds: tuple[Round, ...]
+
+    def report(self) -> dict[str, object]:
+        """Return the object that `--json` prints."""
+        outages = [each.outage_ms for each in self.rounds]
+        tcp_outages = [each.tcp_outage_ms for each in self.rounds]
+        return {
+            "fault": self.fault,
+            "subject": self.subject,
+            "rounds": [asdict(each) for each in self.rounds],
+            "median_ms": round(median(outages), 1),
+            "worst_ms": max(outages),
+            "tcp_median_ms": round(median(tcp_outages), 1),
+            "tcp_worst_ms": max(tcp_outages),
+        }
+
+
+def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
+    """Wait until one node holds the address, clients are answered and all nodes take part; return who holds it.
+
+    :raises KubevipError: when it is not so within `seconds`, with what is missing.
+    """
+    end = monotonic() + seconds
+    while True:
+        left = end - monotonic()
+        is_steady = watch.pump(
+            max(left, 0.0), lambda: len(watch.macs(_STEADY_SECONDS)) == 1 and watch.is_answered(_STEADY_SECONDS)
+        )
+        trouble = lab.subject.trouble() if is_steady else _what_is_missing(lab, watch)
+        if is_steady and not trouble:
+            (mac,) = watch.macs(_STEADY_SECONDS)
+            holder = lab.node_of(mac)
+            if holder in lab.nodes:
+                return str(holder)
+            trouble = f"{mac} answers for the address, which is no node's"
+        if left <= 0:
+            raise KubevipError(f"the cluster was not whole within {seconds:.0f} s: {trouble}")
+        watch.pump(0.05)
+
+
+def _what_is_missing(lab: Lab, watch: Watch) -> str:
+    macs = watch.macs(_STEADY_SECONDS)
+    if len(macs) != 1:
+        return f"{len(macs)} hosts answer ARP; {lab.subject.trouble() or 'the nodes say that all is well'}"
+    silent = [kind for kind in ("icmp", "http") if not watch.probers[kind].since(monotonic() - _STEADY_SECONDS)]
+    return f"no or few answers to {' and '.join(silent) or 'the client'}"
+
+
+def run_round(lab: Lab, watch: Watch, fault: Fault, timeout: float) -> Round:
+    """Let `fault` happen to the holder, wait for a successor, repair, wait until the cluster is whole.
+
+    :raises KubevipError: when the cluster is not whole within `timeout` before or after.
+    """
+    before = wait_until_whole(lab, watch, timeout)
+    started = monotonic()
+    watch.forget(started - 1.0)
+    fault.inject(lab, before)
+
+    def is_taken_over() -> bool:
+        holders = {lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)}
+        if not holders or not watch.is_answered(_STEADY_SECONDS):
+            return False
+        return before not in holders or (fault.may_stay and monotonic() - started > _STAY_SECONDS)
+
+    is_good = watch.pump(timeout, is_taken_over)
+    after = next((lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)), None) if is_good else None
+    watch.pump(_HOLD_SECONDS)
+    fault.repair(lab, before)
+    wait_until_whole(lab, watch, timeout)
+    watch.pump(_AFTER_SECONDS)
+    ended = monotonic()
+    watch.pump(_FLUSH_SECONDS)
+    probers = watch.probers
+    return Round(
+        fault=fault.name,
+        holder_before=before,
+        holder_after=after,
+        outage_ms=_milliseconds(longest_silence(probers["icmp"].answers, started, ended).seconds),
+        tcp_outage_ms=_milliseconds(longest_silence(probers["http"].answers, started, ended).seconds),
+        two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].answers, watch.interval)),
+        refused=sum(each.received >= started for each in probers["http"].refusals),
+        prober_late_ms=_milliseconds(
+            max((late for each in probers.values() for due, late in each.lateness if due >= started), default=0.0)
+        ),
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

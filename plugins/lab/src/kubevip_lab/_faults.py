@@ -1,0 +1,108 @@
+"""What can happen to the node that holds the address, and how it is put right afterwards.
+
+Each fault is two functions of the lab and a node. After `repair` the cluster can become whole again by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from kubevip.errors import KubevipError
+from kubevip_lab._daemon import send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kubevip_lab._lab import Lab
+
+_STOP_SECONDS = 15.0  # as long as a service manager would wait
+
+
+@frozen(kw_only=True)
+class Fault:
+    """One fault. `may_stay`: the same node may hold the address again without anything being wrong."""
+
+    name: str
+    summary: str
+    inject: Callable[[Lab, str], None]
+    repair: Callable[[Lab, str], None]
+    may_stay: bool = False
+
+
+def _kill(lab: Lab, node: str) -> None:
+    pid = lab.subject.control_process(node)
+    if pid is None:
+        raise KubevipError(f"{node} has no control process to kill")
+    send((pid,), signal.SIGKILL)
+
+
+def _kill_all(lab: Lab, node: str) -> None:
+    # Stopped first: else a process that outlives another by a moment might act on its death.
+    tree = _stop_tree(lab, node)
+    send(tree, signal.SIGKILL)
+
+
+def _terminate(lab: Lab, node: str) -> None:
+    pid = lab.subject.daemons[node].pid
+    if pid is None:
+        raise KubevipError(f"{lab.subject.name} does not run on {node}")
+    os.kill(pid, signal.SIGTERM)
+
+
+def _stop_tree(lab: Lab, node: str) -> tuple[int, ...]:
+    daemon = lab.subject.daemons[node]
+    tree = daemon.tree()
+    if not tree:
+        raise KubevipError(f"{lab.subject.name} does not run on {node}")
+    send(tree, signal.SIGSTOP)
+    late = tuple(pid for pid in daemon.tree() if pid not in tree)  # forked before their parent was stopped
+    send(late, signal.SIGSTOP)
+    return (*tree, *late)
+
+
+def _freeze(lab: Lab, node: str) -> None:
+    _stop_tree(lab, node)
+
+
+def _resume(lab: Lab, node: str) -> None:
+    send(lab.subject.daemons[node].tree(), signal.SIGCONT)
+
+
+def _restart(lab: Lab, node: str) -> None:
+    daemon = lab.subject.daemons[node]
+    if daemon.pid is not None:
+        daemon.wait(_STOP_SECONDS)
+    daemon.start()
+
+
+def _revive(lab: Lab, node: str) -> None:
+    # A keeper starts its control process again by itself; a program that is one process is gone.
+    if lab.subject.daemons[node].pid is None:
+        lab.subject.daemons[node].start()
+
+
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault(name="term", summary="stopped gracefully (SIGTERM)", inject=_terminate, repair=_restart),
+        Fault(name="kill", summary="control process killed", inject=_kill, repair=_revive, may_stay=True),
+        Fault(name="killall", summary="all processes killed at once", inject=_kill_all, repair=_restart),
+        Fault(name="freeze", summary="all processes frozen, later resumed", inject=_freeze, repair=_resume),
+        Fault(
+            name="cut",
+            summary="link cut, later restored",
+            inject=lambda lab, node: lab.network.cut(node),
+            repair=lambda lab, node: lab.network.restore(node),
+        ),
+        Fault(
+            name="partition",
+            summary="cut off from the other nodes, not from clients",
+            inject=lambda lab, node: lab.network.partition(node, (other for other in lab.nodes if other != node)),
+            repair=lambda lab, node: lab.network.heal(),
+        ),
+    )
+}

@@ -1,0 +1,131 @@
+"""kubevip itself as the subject: the real `kubevip run` on every node, with a configuration file of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+from attrs import define, field
+
+from kubevip.control import Client
+from kubevip.errors import ControlError, NoDaemonError
+from kubevip_lab._daemon import Daemon
+from kubevip_lab._host import DEVICE
+from kubevip_lab._lab import BACKEND_PORT, VIP_PORT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kubevip_lab._lab import Plan
+    from kubevip_lab._network import Network
+
+Format = Literal["original", "native"]
+
+_STATUS_SECONDS = 2.0
+
+
+@define
+class Kubevip:
+    """One `kubevip run` a node; its file, log and state directory are `NODE.yaml`, `NODE.log` and `NODE/`."""
+
+    daemons: dict[str, Daemon] = field(factory=dict[str, Daemon])
+    state: dict[str, Path] = field(factory=dict[str, "Path"])
+    name: str = "kubevip"
+
+    def control_process(self, node: str) -> int | None:
+        """Return the keeper's only child."""
+        return next(iter(self.daemons[node].children()), None)
+
+    def trouble(self) -> str:
+        """Return which node does not follow or lead, or "" when all do and agree on the leader."""
+        leaders: set[str] = set()
+        for node, place in self.state.items():
+            try:
+                answer: Any = Client(place, timeout_seconds=_STATUS_SECONDS).request("status")  # JSON
+            except (NoDaemonError, ControlError) as error:
+                return f"{node}: {error}"
+            if not answer["groups"]:
+                return f"{node} has no group yet"
+            for group in answer["groups"]:
+                if not group["leader"]:
+                    return f"{node} knows no leader of {group['name']}: {group['problem'] or 'waiting'}"
+                leaders.add(group["leader"])
+        return "" if len(leaders) == 1 else f"the nodes follow different leaders: {', '.join(sorted(leaders))}"
+
+
+def prepare_kubevip(
+    network: Network, plan: Plan, directory: Path, form: Format = "original", config: Path | None = None
+) -> Kubevip:
+    """Write the nodes' files below `directory` and return the subject, not started.
+
+    `config` is a file to be used by all nodes instead of generated ones.
+    """
+    subject = Kubevip()
+    # Unbuffered, so that the log of a killed process is whole.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    for node in plan.nodes:
+        file = config or directory / f"{node}.yaml"
+        if config is None:
+            file.write_text(original_file(plan, node) if form == "original" else native_file(plan))
+        place = subject.state[node] = directory / node
+        place.mkdir(mode=0o700)
+        arguments = [sys.executable, "-m", "kubevip_keeper", "run", "--config", str(file)]
+        arguments += ["--plugins", "raft,arp,tcp", "--insecure", "--state-dir", str(place), "--node", node]
+        subject.daemons[node] = Daemon(
+            host=network.hosts[node], arguments=arguments, log=directory / f"{node}.log", environment=environment
+        )
+    return subject
+
+
+def original_file(plan: Plan, node: str) -> str:
+    """Return a node's file in the original format; one node alone is a `singleNode`."""
+    others = [name for name in plan.nodes if name != node]
+    lines = [
+        "localPeer:",
+        f"  id: {node}",
+        f"  address: {plan.nodes[node]}",
+        "  port: 10000",
+        "remotePeers:" if others else "remotePeers: []",
+    ]
+    for name in others:
+        lines += [f"- id: {name}", f"  address: {plan.nodes[name]}", "  port: 10000"]
+    lines += [
+        f"vip: {plan.vip}",
+        "gratuitousARP: true",
+        f"singleNode: {str(not others).lower()}",
+        f"startAsLeader: {str(node == next(iter(plan.nodes))).lower()}",
+        f"interface: {DEVICE}",
+        "loadBalancers:",
+        "- name: Lab HTTP service",
+        "  type: tcp",
+        f"  port: {VIP_PORT}",
+        "  bindToVip: true",
+        "  backends:",
+    ]
+    for address in plan.backends.values():
+        lines += [f"  - port: {BACKEND_PORT}", f"    address: {address}"]
+    return "\n".join(lines) + "\n"
+
+
+def native_file(plan: Plan) -> str:
+    """Return the one file in the native format that all nodes share."""
+    election = "raft" if len(plan.nodes) > 1 else "single"
+    members = ", ".join(f"{{name: {name}, address: {address}}}" for name, address in plan.nodes.items())
+    lines = ["apiVersion: kubevip/v1", "cluster: lab"]
+    if election == "raft":
+        lines += ["elections:", "  raft:", f"    members: [{members}]"]
+    lines += [
+        "groups:",
+        f"  web: {{election: {election}}}",
+        "virtualIPs:",
+        f"- {{name: web, address: {plan.vip}, interface: {DEVICE}, group: web}}",
+        "loadBalancers:",
+        "- name: web",
+        "  type: tcp",
+        f"  port: {VIP_PORT}",
+        "  bindTo: [web]",
+        "  backends:",
+        *(f"  - {{address: {address}, port: {BACKEND_PORT}}}" for address in plan.backends.values()),
+    ]
+    return "\n".join(lines) + "\n"

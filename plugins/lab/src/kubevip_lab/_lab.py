@@ -1,0 +1,95 @@
+"""The lab put together: nodes, backends, a client and a watcher on one switch, and a subject on the nodes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from kubevip_lab._network import SUBNET, Network, open_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from kubevip_lab._host import Host
+    from kubevip_lab._subject import Subject
+
+VIP = SUBNET[100]
+VIP_PORT = 80
+BACKEND_PORT = 8080
+CLIENT, WATCHER = "client", "watch"
+_FIRST_NODE, _FIRST_BACKEND = 11, 21
+MOST_NODES = _FIRST_BACKEND - _FIRST_NODE
+
+
+@define
+class Plan:
+    """What is to be built: names and addresses of the hosts."""
+
+    nodes: dict[str, IPv4Address]
+    backends: dict[str, IPv4Address]
+    vip: IPv4Address = VIP
+
+
+def plan(nodes: int = 3, backends: int = 3) -> Plan:
+    """Return the lab's plan: nodes n1.. at .11.., backends b1.. at .21... The most is 10 of each."""
+    return Plan(
+        nodes={f"n{index + 1}": SUBNET[_FIRST_NODE + index] for index in range(nodes)},
+        backends={f"b{index + 1}": SUBNET[_FIRST_BACKEND + index] for index in range(backends)},
+    )
+
+
+@define
+class Lab:
+    """A network with a subject on its nodes. Made by `open_lab`."""
+
+    network: Network
+    nodes: tuple[str, ...]
+    subject: Subject
+    _backends: list[subprocess.Popen[bytes]] = field(factory=list[subprocess.Popen[bytes]])
+
+    @property
+    def client(self) -> Host:
+        """The host that uses the virtual IP."""
+        return self.network.hosts[CLIENT]
+
+    @property
+    def watcher(self) -> Host:
+        """The host that asks who has the virtual IP; the client's own questions would refresh its neighbour table."""
+        return self.network.hosts[WATCHER]
+
+    def node_of(self, mac: str) -> str | None:
+        """Return the host whose hardware address, in hex without colons, is `mac`."""
+        return self.network.host_of(":".join(mac[start : start + 2] for start in range(0, 12, 2)))
+
+
+@contextmanager
+def open_lab(what: Plan, make_subject: Callable[[Network, Plan], Subject]) -> Generator[Lab]:
+    """Build the network, start backends, then the subject on every node. Everything is killed when left.
+
+    Only inside a sandbox (`_sandbox.call`).
+    """
+    with open_network() as network:
+        for name, address in what.nodes.items():
+            network.add_host(name, address)
+            network.set_forwarding(name)
+        for name, address in {CLIENT: SUBNET[2], WATCHER: SUBNET[3], **what.backends}.items():
+            network.add_host(name, address)
+        lab = Lab(network=network, nodes=tuple(what.nodes), subject=make_subject(network, what))
+        try:
+            for name, address in what.backends.items():
+                arguments = [sys.executable, "-m", "kubevip_lab._backend", name, str(address), str(BACKEND_PORT)]
+                lab._backends.append(network.hosts[name].start(arguments))
+            for daemon in lab.subject.daemons.values():
+                daemon.start()
+            yield lab
+        finally:
+            for backend in lab._backends:
+                backend.kill()
+                backend.wait()
+            for daemon in lab.subject.daemons.values():
+                daemon.kill()

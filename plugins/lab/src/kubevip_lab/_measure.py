@@ -1,0 +1,94 @@
+"""Figures from answers: how long nobody answered, how long two did. Pure functions.
+
+All times are readings of one clock in seconds. Whose view it is: the asker's, from whole answers that it received.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@frozen(kw_only=True)
+class Answer:
+    """One answered question: its number, when it was asked, when the answer was here, and who answered."""
+
+    number: int
+    sent: float
+    received: float
+    by: str = ""
+
+
+@frozen(kw_only=True)
+class Silence:
+    """A time without an answer: from the last answer before it to the first one after it."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end - self.start
+
+
+def longest_silence(answers: Iterable[Answer], start: float, end: float) -> Silence:
+    """Return the longest time between two consecutive receipts that overlaps `start`..`end`.
+
+    What the asker felt, with nothing subtracted: with questions every 10 ms an undisturbed run gives about 10 ms. A
+    silence that had begun before `start` counts from its beginning. Without an answer before, it counts from
+    `start`; without one after, to `end`: so ask only when the answers of some time after `end` are in.
+    """
+    receipts = sorted(answer.received for answer in answers)
+    before = [moment for moment in receipts if moment <= start]
+    after = [moment for moment in receipts if moment > end]
+    moments = [
+        before[-1] if before else start,
+        *(moment for moment in receipts if start < moment <= end),
+        after[0] if after else end,
+    ]
+    silences = (Silence(start=a, end=b) for a, b in pairwise(moments))
+    return max(silences, key=lambda silence: silence.seconds)
+
+
+def two_holders_seconds(answers: Iterable[Answer], interval: float, quiet: float = 0.1) -> float:
+    """Return for how long two or more askers' counterparts said to have the address.
+
+    `answers` are answers to a broadcast "who has it", `by` the hardware address, `number` the question's place in a
+    row of questions that are `interval` apart. Who answers is taken to hold the address from the first question it
+    answered to the last one, unless it was silent for more than `quiet` between two of its answers: then it is taken
+    to have let go meanwhile. The result is `interval` times the number of questions during which two or more held:
+    so one question that two answered counts, and so does B's answer between two answers of A; a hand-over, where all
+    of B's answers are to later questions than all of A's, does not. 0.0 means that nothing of the kind was seen.
+    """
+    by: dict[str, set[int]] = {}
+    for answer in answers:
+        by.setdefault(answer.by, set()).add(answer.number)
+    edges = sorted(
+        edge
+        for numbers in by.values()
+        for first, last in _stretches(sorted(numbers), quiet / interval)
+        for edge in ((first, 1), (last + 1, -1))
+    )
+    questions = holders = since = 0
+    for number, change in edges:
+        if holders >= 2:
+            questions += number - since
+        holders, since = holders + change, number
+    return questions * interval
+
+
+def _stretches(numbers: list[int], most: float) -> Iterator[tuple[int, int]]:
+    """Split ascending numbers where the next is more than `most` away; yield first and last of each part."""
+    first = last = numbers[0]
+    for number in numbers[1:]:
+        if number - last > most:
+            yield first, last
+            first = number
+        last = number
+    yield first, last

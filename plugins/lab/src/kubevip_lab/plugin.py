@@ -1,0 +1,95 @@
+"""Entry module of the lab: the command `kubevip lab`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING
+
+from kubevip import Command, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kubevip.control import Client
+
+FAULT_NAMES = ("term", "kill", "killall", "freeze", "cut", "partition")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands and their options."""
+    commands = parser.add_subparsers(dest="lab_command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="show the main job: three nodes, one address, one fault after another")
+    demo.add_argument("--json", action="store_true", help="print the figures as one object")
+
+    failover = commands.add_parser("failover", help="measure one fault: how long is a client without an answer")
+    failover.add_argument("--fault", choices=FAULT_NAMES, required=True)
+    failover.add_argument("--rounds", type=_count(1, 1000), default=10, metavar="N", help="default: 10")
+    failover.add_argument("--json", action="store_true", help="print the figures as one object")
+    failover.add_argument(
+        "--interval", type=_seconds, default=0.01, metavar="TIME", help="between questions, default: 10ms, least: 1ms"
+    )
+    failover.add_argument(
+        "--keep-open", type=_count(0, 10_000), default=0, metavar="N", help="open connections that the holder has"
+    )
+    failover.add_argument(
+        "--timeout", type=_seconds, default=15.0, metavar="TIME", help="for a successor, default: 15s"
+    )
+
+    up = commands.add_parser("up", help="keep the lab running and open a shell on one of its hosts")
+    up.add_argument("--config", metavar="FILE", help="a configuration file for all nodes instead of generated ones")
+    up.add_argument("--host", default="client", metavar="NAME", help="n1.., b1.., client or watch; default: client")
+
+    for command in (failover, up):
+        command.add_argument("--nodes", type=_count(1, 9), default=3, metavar="N", help="default: 3")
+    for command in (demo, failover, up):
+        command.add_argument(
+            "--format",
+            choices=("original", "native"),
+            default="original",
+            help="of the nodes' files, default: original",
+        )
+
+
+def run(args: argparse.Namespace, client: Client) -> int:
+    """Carry out a subcommand; returns the exit status.
+
+    :raises NotPermittedError: when the machine refuses the lab what it needs.
+    """
+    from kubevip_lab._run import run_command
+
+    return run_command(args)
+
+
+def _count(least: int, most: int) -> type[int]:
+    def parse(text: str) -> int:
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"expected a number {least}-{most}, got {text!r}")
+        return int(text)
+
+    return parse  # type: ignore[return-value]  # argparse wants any callable
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a time such as 10ms or 2s, got {text!r}")
+    seconds = float(match[1]) * (0.001 if match[2] == "ms" else 1.0)
+    if seconds < 0.001:
+        raise argparse.ArgumentTypeError(f"expected at least 1ms, got {text!r}")
+    return seconds
+
+
+LAB = Command(
+    name="lab",
+    summary="a whole network of hosts on this machine: demonstration, fault injection, measurement",
+    configure=configure,
+    run=run,
+)
+
+
+@hookimpl
+def kubevip_commands() -> Iterable[Command]:
+    """Provide `kubevip lab`."""
+    yield LAB
