@@ -1,0 +1,202 @@
+"""The worker processes of one proxy instance: started when it opens, replaced when they end, gone when it closes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep
+
+from kubevip_dataplane._link import Link, LinkError
+from kubevip_dataplane._names import Names
+from kubevip_dataplane._spawn import WorkerProcess, show_status
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncGenerator, Sequence
+    from random import Random
+
+    from kubevip_dataplane._messages import Message
+
+logger = logging.getLogger("kubevip.dataplane")
+
+#: How long a worker may take to end after its connection was closed, before it is killed.
+END_SECONDS = 1.0
+
+#: Pause before a worker that ended is replaced: none at first, then from the first of these, doubling up to the last.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+
+#: A worker that lived this long did not end because of how it began: the next pause starts anew.
+GOOD_LIFE_SECONDS = 60.0
+
+
+class Tenant(Protocol):
+    """A listener that lives in the workers."""
+
+    @property
+    def name(self) -> str:
+        """Its id in messages."""
+        raise NotImplementedError
+
+    def opening(self, index: int) -> tuple[Message, socket.socket] | None:
+        """Return the message that opens it in worker `index`, and its socket; None when it is to be left closed."""
+        raise NotImplementedError
+
+    def take(self, index: int, message: Message) -> None:
+        """Deal with `message` from worker `index`."""
+
+    def lost(self, index: int, reason: str) -> None:
+        """Take note that worker `index` ended, and every connection in it."""
+
+
+class Worker:
+    """One place of the pool: a process at a time."""
+
+    def __init__(self, pool: WorkerPool, index: int) -> None:
+        self._pool, self._index = pool, index
+        self._scope = CancelScope(shield=True)  # outlives a cancellation, until listeners have left: `stop` ends it
+        self._process: WorkerProcess | None = None
+        self._link: Link | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def send(self, message: Message, sockets: Sequence[socket.socket] = ()) -> bool:
+        """Send `message`; return whether there is a process to send it to."""
+        if self._link is None:
+            return False
+        self._link.send(message, sockets)
+        return True
+
+    def kill(self) -> None:
+        """End the process at once, and with it all connections in it; another one takes its place."""
+        if self._process is not None:
+            logger.warning("worker does not obey and is killed pid=%d", self._process.pid)
+            self._process.kill()
+
+    def stop(self) -> None:
+        """End the process, and let no other take its place."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Keep a process running until told to stop."""
+        pause = 0.0
+        with self._scope:
+            while True:
+                began = current_time()
+                reason = await self._live()
+                for tenant in self._pool.tenants():
+                    tenant.lost(self._index, reason)
+                if current_time() - began >= GOOD_LIFE_SECONDS:
+                    pause = 0.0
+                logger.warning("worker ended index=%d reason=%r next_in=%.1fs", self._index, reason, pause)
+                await sleep(pause * self._pool.rng.uniform(0.5, 1.0))
+                pause = min(max(FIRST_PAUSE_SECONDS, 2 * pause), LONGEST_PAUSE_SECONDS)
+
+    async def _live(self) -> str:
+        """Start a process and stay with it until it ended; return why it did."""
+        try:
+            process = WorkerProcess(self._pool.command)
+        except OSError as error:
+            return f"cannot be started: {error.strerror or error}"
+        self._process, self._link = process, Link(process.channel)
+        logger.info("worker started index=%d pid=%d", self._index, process.pid)
+        reason = ""
+        try:
+            for tenant in self._pool.tenants():
+                if (opening := tenant.opening(self._index)) is not None:
+                    self._link.send(opening[0], opening[1:])
+            async with create_task_group() as tg:
+                tg.start_soon(self._link.flush)
+                try:
+                    await self._link.receive(self._take)
+                except LinkError as error:
+                    reason = str(error)
+                tg.cancel_scope.cancel()
+        finally:
+            self._link.close()
+            self._link = None
+            with CancelScope(shield=True):
+                with move_on_after(END_SECONDS):
+                    await process.wait()
+                process.kill()
+                reason = reason or show_status(await process.wait())
+            self._process = None
+        return reason
+
+    def _take(self, message: Message) -> None:
+        if (tenant := self._pool.tenant(str(message.get("id")))) is not None:
+            tenant.take(self._index, message)
+
+
+class WorkerPool:
+    """The workers of one proxy instance and the listeners in them. Made by `open_pool`.
+
+    :param command: arguments of the interpreter that start a worker.
+    """
+
+    def __init__(self, command: Sequence[str], count: int, rng: Random) -> None:
+        self.command, self.rng = tuple(command), rng
+        self.names = Names(current_time)
+        self.workers = tuple(Worker(self, index) for index in range(count))
+        self._tenants: dict[str, Tenant] = {}
+        self._last_name = 0
+
+    def new_name(self) -> str:
+        """Return an id that no listener of this pool had before."""
+        self._last_name += 1
+        return str(self._last_name)
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        """Return the listeners that are served, in the order they came."""
+        return tuple(self._tenants.values())
+
+    def tenant(self, name: str) -> Tenant | None:
+        """Return the listener of that id."""
+        return self._tenants.get(name)
+
+    def admit(self, tenant: Tenant) -> None:
+        """Open `tenant` in all workers, those included that are still to be started."""
+        self._tenants[tenant.name] = tenant
+        for index, worker in enumerate(self.workers):
+            if (opening := tenant.opening(index)) is not None:
+                worker.send(opening[0], opening[1:])
+
+    def forget(self, tenant: Tenant) -> None:
+        """Forget `tenant`, which was closed."""
+        self._tenants.pop(tenant.name, None)
+
+    def status(self) -> dict[str, object]:
+        """Return what `kubevip status` shows of the workers."""
+        return {"workers": [worker.pid for worker in self.workers]}
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+@asynccontextmanager
+async def open_pool(module: str, count: int, rng: Random) -> AsyncGenerator[WorkerPool]:
+    """Keep `count` workers running; entered = they are being started, left = they have ended.
+
+    Left only when no listener is served any more. A cancellation from outside ends no worker by itself: listeners that
+    leave still reach theirs.
+
+    :param module: what a worker runs (`python -m`); it calls `kubevip_dataplane.worker.run`.
+    """
+    pool = WorkerPool(("-P", "-m", module), count, rng)
+    async with create_task_group() as tg:
+        for worker in pool.workers:
+            tg.start_soon(worker.run)
+        tg.start_soon(pool.names.run)
+        try:
+            yield pool
+        finally:
+            for worker in pool.workers:
+                worker.stop()
+            tg.cancel_scope.cancel()
