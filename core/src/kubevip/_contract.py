@@ -78,11 +78,12 @@ class Health:
 
 @frozen(kw_only=True)
 class BackendHealth:
-    """How one backend does; `reason` says why it is down."""
+    """How one backend does; `reason` says why it is down, `since` from when on (wall-clock seconds, for people)."""
 
     backend: Backend
     is_up: bool = True
     reason: str = ""
+    since: float | None = None
 
 
 @frozen(kw_only=True)
@@ -136,7 +137,8 @@ class Will(Protocol):
     def __call__(self, order: int, function: str, payload: bytes | None) -> None:
         """Leave `function(payload)` to be called; lower orders first.
 
-        `function` is "package.module:function" and uses the standard library only. A later call with the same
+        Orders below 100 are deeds on this machine. Orders from 100 on tell others what the deeds achieved, so they
+        are left out when one of the deeds raised. `function` is "package.module:function" and uses the standard library only. A later call with the same
         order and function replaces the payload; None withdraws it. Must be cheap; never
         blocks.
         """

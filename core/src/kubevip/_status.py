@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
+class Outage:
+    """The last time that an address was without a holder, as this node measured it when it took over.
+
+    `parts` are the milliseconds that detecting, electing, adding and announcing took; empty where they are not known.
+    `how` says what else there is to say: "moved".
+    """
+
+    milliseconds: float
+    parts: tuple[float, ...] = ()
+    how: str = ""
+
+
+@frozen(kw_only=True)
 class VipStatus:
     """One virtual IP as seen from here. `held_since` is a wall-clock time in seconds (for people only)."""
 
@@ -25,6 +38,7 @@ class VipStatus:
     holder: str | None = None
     held_since: float | None = None
     why: str = ""
+    last_outage: Outage | None = None
     health: Health = Health()
 
 
@@ -48,7 +62,7 @@ class ServiceStatus:
     provider: str
     state: str
     problem: str = ""
-    detail: Mapping[str, object] = field(factory=dict)
+    detail: Mapping[str, object] = field(factory=dict[str, object])
 
 
 @frozen(kw_only=True)
