@@ -93,27 +93,28 @@ class Child:
             if pid == self.pid:
                 self.status = os.waitstatus_to_exitcode(status)
 
-    def hear(self, show: Callable[[bool, str | None], None]) -> None:
-        """Take in all it has said so far; `show(became_ready, status text)` is called for what people are to see.
+    def hear(self, show: Callable[[bool, str | None], None]) -> bool:
+        """Take in some of what it said; return whether there may be more.
 
-        A child that does not keep to the protocol is asked to stop, and replaced.
+        `show(became_ready, status text)` is called for what people are to see. A child that does not keep to the
+        protocol is asked to stop, and replaced.
         """
-        while self._heard is not None:
-            try:
-                data = os.read(self._heard, 1 << 16)
-            except BlockingIOError:
-                return
-            if not data:
-                self._stop_hearing()
-                return
-            try:
-                for line in self._lines.feed(data):
-                    self._take(decode(line), show)
-            except LineError as exc:
-                self._log.error("replacing the control process, it breaks the protocol: %s pid=%d", exc, self.pid)
-
-                self._stop_hearing()
-                self.ask_to_stop()
+        if self._heard is None:
+            return False
+        try:
+            data = os.read(self._heard, 1 << 16)
+        except BlockingIOError:
+            return False
+        try:
+            for line in self._lines.feed(data):
+                self._take(decode(line), show)
+        except LineError as exc:
+            self._log.error("replacing the control process, it breaks the protocol: %s pid=%d", exc, self.pid)
+            data = b""
+            self.ask_to_stop()
+        if not data:
+            self._stop_hearing()
+        return bool(data)
 
     def _take(self, message: dict[str, object], show: Callable[[bool, str | None], None]) -> None:
         if message.get("ready") is True:

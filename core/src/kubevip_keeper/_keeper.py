@@ -121,7 +121,8 @@ class Keeper:
             self._log.error("something that it left hangs in the kernel, waiting for its end pid=%d", child.pid)
             if self._stops > 1:
                 return False
-        child.hear(self._show)  # what it said last; nobody else holds the pipe now
+        while child.hear(self._show):  # what it said last; nobody else holds the pipe now
+            pass
         child.close()
         if has_stopped:
             return True

@@ -1,0 +1,318 @@
+"""The parts of the keeper that need no process of their own, and what it tells the service manager."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubevip_keeper._backoff import Backoff
+from kubevip_keeper._incarnation import IncarnationError, next_incarnation
+from kubevip_keeper._log import Log
+from kubevip_keeper._notify import Notify
+from kubevip_keeper._place import PlaceError, instance_name, make_state_dir, option, state_dir_path
+from kubevip_keeper._protocol import PAYLOAD_LIMIT, read_will, will_message
+from kubevip_keeper._wills import COUNT_LIMIT, TOTAL_LIMIT, Wills
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIMIT_SECONDS = 20
+
+
+def test_the_first_restart_after_a_long_run_is_at_once_and_others_wait_longer_and_longer() -> None:
+    backoff = Backoff()
+    assert [backoff.after(ran, 0) for ran in (30, 1, 1, 1, 1, 1, 1, 1, 1, 10, 1)] == [
+        0, 1, 2, 4, 8, 16, 32, 60, 60, 0, 1,
+    ]  # fmt: skip
+
+
+@given(st.floats(0, 1))
+def test_chance_shortens_a_pause_by_half_at_most(chance: float) -> None:
+    assert 0.5 <= Backoff().after(0, chance) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["run", "--instance", "a"], "a"),
+        (["run", "--instance=a"], "a"),
+        (["run", "--instance=a", "--instance", "b"], "b"),
+        (["run", "--instance"], None),
+        (["run", "--instances", "a"], None),
+        (["run", "--", "--instance", "a"], None),
+        (["run", "--instance="], ""),
+    ],
+)
+def test_an_option_is_found_as_argparse_would(arguments: list[str], value: str | None) -> None:
+    assert option(arguments, "--instance") == value
+
+
+def test_the_command_line_comes_before_the_environment_and_that_before_the_default() -> None:
+    environment = {"KUBEVIP_INSTANCE": "env", "KUBEVIP_STATE_DIR": "/env"}
+    assert instance_name("given", environment) == "given"
+    assert instance_name(None, environment) == "env"
+    assert instance_name(None, {"KUBEVIP_INSTANCE": ""}) == "default"
+    assert state_dir_path("/given/", environment, "default") == "/given"
+    assert state_dir_path(None, environment, "default") == "/env"
+    assert state_dir_path(None, {}, "default") == "/var/lib/kubevip"
+    assert state_dir_path(None, {}, "apps") == "/var/lib/kubevip-apps"
+
+
+def test_a_long_instance_is_cut_and_hashed_so_that_it_stays_its_own() -> None:
+    one, other = instance_name("control-plane-east", {}), instance_name("control-plane-west", {})
+    assert one != other
+    assert {len(one), len(other)} == {12}
+    assert one.startswith("control-")
+
+
+@pytest.mark.parametrize("name", ["Default", "a_b", "a/b", "a b", "ä"])
+def test_an_instance_with_other_characters_is_refused(name: str) -> None:
+    with pytest.raises(PlaceError, match="use lower-case letters, digits and dashes only") as caught:
+        instance_name(name, {})
+    assert caught.value.exit_status == 2
+
+
+def test_a_state_directory_is_made_with_its_parents_and_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    make_state_dir(str(path))
+    make_state_dir(str(path))
+    assert path.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_state_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlaceError, match="name another with --state-dir") as caught:
+        make_state_dir(str(tmp_path / "file" / "state"))
+    assert caught.value.exit_status == 77
+    with pytest.raises(PlaceError, match="is not a directory") as caught:
+        make_state_dir(str(tmp_path / "file"))
+    assert caught.value.exit_status == 78
+
+
+def test_incarnations_count_up_and_survive_a_crash_between_write_and_rename(tmp_path: Path) -> None:
+    assert [next_incarnation(str(tmp_path)) for _ in range(3)] == [1, 2, 3]
+    (tmp_path / "incarnation.new").write_bytes(b"")  # what such a crash leaves
+    assert next_incarnation(str(tmp_path)) == 4
+    assert os.listdir(tmp_path) == ["incarnation"]
+
+
+def test_an_incarnation_is_synced_with_its_folder_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def record_fsync(fd: int) -> None:
+        steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
+        fsync(fd)
+
+    def record_rename(source: str, target: str) -> None:
+        steps.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "rename", record_rename)
+    next_incarnation(str(tmp_path))
+    assert steps == ["sync incarnation.new", "rename", f"sync {tmp_path.name}"]
+
+
+@pytest.mark.parametrize("content", [b"", b"7", b"-1\n", b"7\n8\n", b"x\n", b"9" * 40 + b"\n", b"\0" * 8])
+def test_a_damaged_incarnation_is_never_guessed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "incarnation").write_bytes(content)
+    with pytest.raises(IncarnationError, match="is damaged"):
+        next_incarnation(str(tmp_path))
+    assert (tmp_path / "incarnation").read_bytes() == content
+
+
+@given(st.integers(), st.none() | st.binary(max_size=100))
+def test_a_will_arrives_as_it_was_left(order: int, payload: bytes | None) -> None:
+    fields = json.loads(json.dumps(will_message(order, "a.b:c", payload)))["will"]
+    assert read_will(fields) == (order, "a.b:c", payload)
+
+
+FIELD = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("a:b") | st.just("YQ==")
+
+
+@given(st.fixed_dictionaries({}, optional={"order": FIELD, "function": FIELD, "payload": FIELD}))
+def test_a_will_of_another_form_is_refused_and_nothing_else_happens(fields: dict[str, object]) -> None:
+    try:
+        order, function, payload = read_will(fields)
+    except ValueError:
+        return
+    assert isinstance(order, int)
+    assert ":" in function
+    assert payload is None or len(payload) <= PAYLOAD_LIMIT
+
+
+def test_wills_are_bounded_in_number_and_size() -> None:
+    wills = Wills()
+    for number in range(COUNT_LIMIT):
+        wills.leave(number, "a:b", b"")
+    with pytest.raises(ValueError, match="too much"):
+        wills.leave(COUNT_LIMIT, "a:b", b"")
+    wills.leave(0, "a:b", None)
+    wills.leave(COUNT_LIMIT, "a:b", b"")
+    with pytest.raises(ValueError, match="too much"):
+        wills.leave(1, "a:b", bytes(TOTAL_LIMIT + 1))
+
+
+def logged(write: Callable[[Log], None], **settings: bool | str) -> str:
+    read_fd, write_fd = os.pipe()
+    try:
+        write(Log(fd=write_fd, **settings))  # type: ignore[arg-type]
+        os.close(write_fd)
+        return os.read(read_fd, 4096).decode()
+    finally:
+        os.close(read_fd)
+
+
+def test_a_line_of_the_log_is_as_the_control_process_writes_it() -> None:
+    line = logged(lambda log: log.info("started pid=%d\nforged", 7))
+    stamp, rest = line.split(" ", 1)
+    assert len(stamp) == len("2026-11-22T10:15:02.123Z")
+    assert rest == "INFO keeper started pid=7\\nforged\n"
+
+
+def test_the_journal_gets_priorities_and_no_line_below_the_level() -> None:
+    def write(log: Log) -> None:
+        log.info("left out")
+        log.error("100% broken")
+
+    line = logged(write, has_priorities=True, level="warning")
+    assert line.startswith("<3>2")
+    assert line.endswith("Z ERROR keeper 100% broken\n")
+
+
+def test_a_json_log_has_one_object_a_line() -> None:
+    line = json.loads(logged(lambda log: log.warning("a %s", '"b"'), is_json=True))
+    assert {key: line[key] for key in ("level", "message")} == {"level": "WARNING", "message": 'a "b"'}
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_gets_one_line_a_value(tmp_path: Path, abstract: bool) -> None:
+    name = f"kubevip-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    environment = {"NOTIFY_SOCKET": f"@{name}" if abstract else name, "WATCHDOG_USEC": "1", "OTHER": "x"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}" if abstract else name)
+        manager.settimeout(LIMIT_SECONDS)
+        Notify.taken_from(environment).send(READY="1", STATUS="holds api\nMAINPID=1")
+        assert manager.recv(4096) == b"READY=1\nSTATUS=holds api MAINPID=1"
+    assert environment == {"OTHER": "x"}
+
+
+def test_a_service_manager_that_is_not_there_is_no_trouble(tmp_path: Path) -> None:
+    Notify.taken_from({"NOTIFY_SOCKET": str(tmp_path / "nowhere")}).send(READY="1")
+    Notify.taken_from({}).send(READY="1")
+
+
+CONTROL = """
+import json, os, sys
+read_fd, write_fd = map(int, os.environ["KUBEVIP_KEEPER"].split(","))
+assert "NOTIFY_SOCKET" not in os.environ
+os.write(write_fd, b'{"ready":true}\\n{"status":"follows n1"}\\n')
+while data := os.read(read_fd, 4096):
+    if b"stop" in data:
+        sys.exit(0)
+"""
+
+STUBBORN = """
+import os, time
+write_fd = int(os.environ["KUBEVIP_KEEPER"].split(",")[1])
+os.write(write_fd, b'{"ready":true}\\n{"will":{"order":1,"function":"os:rmdir","payload":"%s"}}\\n')
+while True:
+    time.sleep(60)
+"""
+
+KEEPER = """
+import os, sys
+from kubevip_keeper._keeper import Keeper
+from kubevip_keeper._lock import Lock
+from kubevip_keeper._log import Log
+from kubevip_keeper._notify import Notify
+environment = dict(os.environ)
+notify = Notify.taken_from(environment)
+state_dir, code, seconds = sys.argv[1:]
+lock = Lock(os.path.join(state_dir, "lock"))
+keeper = Keeper([sys.executable, "-c", code], environment, state_dir, lock, Log(), notify, stop_seconds=float(seconds))
+sys.exit(keeper.run())
+"""
+
+
+def test_the_service_manager_hears_of_each_state(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(LIMIT_SECONDS)
+        keeper = subprocess.Popen(
+            [sys.executable, "-c", KEEPER, str(tmp_path), CONTROL, "10"],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+        )
+        try:
+            heard = [manager.recv(4096).decode() for _ in range(2)]
+            keeper.send_signal(signal.SIGHUP)
+            heard += [manager.recv(4096).decode() for _ in range(2)]
+            keeper.send_signal(signal.SIGTERM)
+            heard.append(manager.recv(4096).decode())
+            assert keeper.wait(LIMIT_SECONDS) == 0
+        finally:
+            keeper.kill()
+            keeper.wait()
+    reloading, _, since = heard[2].partition("\n")
+    assert [*heard[:2], reloading, *heard[3:]] == [
+        "READY=1",
+        "STATUS=follows n1",
+        "RELOADING=1",
+        "READY=1",
+        "STOPPING=1\nSTATUS=stopping",
+    ]
+    assert since.startswith("MONOTONIC_USEC=")
+
+
+def test_a_control_process_that_does_not_stop_is_killed_and_its_wills_are_carried_out(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    payload = binascii.b2a_base64(os.fsencode(left), newline=False).decode()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(LIMIT_SECONDS)
+        keeper = subprocess.Popen(
+            [sys.executable, "-c", KEEPER, str(tmp_path), STUBBORN % payload, "0.05"],
+            env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert manager.recv(4096) == b"READY=1"
+            keeper.send_signal(signal.SIGTERM)
+            _, log = keeper.communicate(timeout=LIMIT_SECONDS)
+        finally:
+            keeper.kill()
+            keeper.wait()
+    assert keeper.returncode == 1
+    assert "not stopped within 0.05 s: killing it" in log
+    assert not left.exists()
+
+
+def test_the_run_path_of_the_keeper_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; import kubevip_keeper.__main__, kubevip_keeper._keeper, kubevip_keeper._lock, kubevip_keeper._log,"
+        " kubevip_keeper._notify, kubevip_keeper._place; print(*sys.modules)"
+    )
+    modules = set(
+        subprocess.run(
+            [sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS
+        ).stdout.split()
+    )
+    assert "kubevip_keeper._keeper" in modules
+    heavy = {"argparse", "logging", "subprocess", "socket", "dataclasses", "inspect", "anyio", "attr", "kubevip"}
+    assert heavy & modules == set()
