@@ -95,9 +95,10 @@ def _keep(lock: str, address: str, port: str, name: str) -> None:
             _control(lock, address)
 
         def leave(number: int, frame: object, control: int = control) -> None:
+            web.kill()
+            web.wait()
             os.kill(control, signal.SIGTERM)
             os.waitpid(control, 0)
-            web.kill()
             os._exit(0)
 
         signal.signal(signal.SIGTERM, leave)

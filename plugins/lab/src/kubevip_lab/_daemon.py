@@ -88,6 +88,14 @@ def descendants(pid: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def command_line(pid: int) -> bytes:
+    """Return the arguments of a process, each followed by a zero byte; empty when it has ended."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def send(pids: Iterable[int], number: signal.Signals) -> None:
     """Send a signal to each; those that have ended meanwhile are passed over."""
     for pid in pids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from attrs import asdict, frozen
 
 from kubevip.errors import KubevipError
 from kubevip_lab._measure import longest_silence, two_holders_seconds
+from kubevip_lab._record import CLOSED, LATE, REFUSED
 
 if TYPE_CHECKING:
     from kubevip_lab._faults import Fault
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from kubevip_lab._watch import Watch
 
 _STEADY_SECONDS = 0.3
+_BEFORE_SECONDS = 0.2
 _HOLD_SECONDS = 1.0  # a fault lasts at least so long after the address was taken over
 _AFTER_SECONDS = 0.5
 _FLUSH_SECONDS = 0.1  # longer than a prober keeps records to itself
@@ -27,11 +30,11 @@ _STAY_SECONDS = 3.0
 class Round:
     """What one fault did, in milliseconds as the client saw it.
 
-    `outage_ms` is the longest time without an answer to ICMP from the fault until after its repair,
-    `tcp_outage_ms` the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered
-    ARP for the address. `refused` counts connections that were refused or reset, `prober_late_ms` says by how much a
-    prober was itself late at worst: what is measured is no finer than that. `holder_after` is None when nobody took
-    over in time.
+    `outage_ms` is the longest time without an answer to ICMP from the fault until after its repair, `tcp_outage_ms`
+    the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered ARP for the
+    address. `holder_after` is None when nobody took over in time. `refused` counts new connections that were refused
+    or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of them `ended_ms` after the fault.
+    `prober_late_ms` says by how much a prober was itself late at worst: nothing here is known more exactly.
     """
 
     fault: str
@@ -41,6 +44,9 @@ class Round:
     tcp_outage_ms: float
     two_holders_ms: float
     refused: int
+    kept_open: int
+    ended: int
+    ended_ms: float
     prober_late_ms: float
 
     @property
@@ -103,42 +109,48 @@ def _what_is_missing(lab: Lab, watch: Watch) -> str:
     return f"no or few answers to {' and '.join(silent) or 'the client'}"
 
 
-def run_round(lab: Lab, watch: Watch, fault: Fault, timeout: float) -> Round:
+def run_round(lab: Lab, watch: Watch, fault: Fault, holder: str, timeout: float, keep_open: int = 0) -> Round:
     """Let `fault` happen to the holder, wait for a successor, repair, wait until the cluster is whole.
 
-    :raises KubevipError: when the cluster is not whole within `timeout` before or after.
+    The cluster must be whole. The fault lasts at least a second after somebody took over.
+
+    :raises KubevipError: when the cluster is not whole within `timeout` after the repair.
     """
-    before = wait_until_whole(lab, watch, timeout)
-    started = monotonic()
-    watch.forget(started - 1.0)
-    fault.inject(lab, before)
+    with ExitStack() as stack:
+        held = stack.enter_context(watch.held(keep_open)) if keep_open else None
+        started = monotonic()
+        watch.forget(started - _BEFORE_SECONDS)
+        fault.inject(lab, holder)
 
-    def is_taken_over() -> bool:
-        holders = {lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)}
-        if not holders or not watch.is_answered(_STEADY_SECONDS):
-            return False
-        return before not in holders or (fault.may_stay and monotonic() - started > _STAY_SECONDS)
+        def is_taken_over() -> bool:
+            holders = {lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)}
+            if not holders or not watch.is_answered(_STEADY_SECONDS):
+                return False
+            return holder not in holders or (fault.may_stay and monotonic() - started > _STAY_SECONDS)
 
-    is_good = watch.pump(timeout, is_taken_over)
-    after = next((lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)), None) if is_good else None
-    watch.pump(_HOLD_SECONDS)
-    fault.repair(lab, before)
+        is_taken = watch.pump(timeout, is_taken_over)
+        after = next((lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)), None) if is_taken else None
+        watch.pump(_HOLD_SECONDS)
+        ended = [each.received for each in held.since(started, CLOSED)] if held else []
+    fault.repair(lab, holder)
     wait_until_whole(lab, watch, timeout)
     watch.pump(_AFTER_SECONDS)
-    ended = monotonic()
+    finished = monotonic()
     watch.pump(_FLUSH_SECONDS)
     probers = watch.probers
+    late = [each.received - each.sent for prober in probers.values() for each in prober.since(started, LATE)]
     return Round(
         fault=fault.name,
-        holder_before=before,
+        holder_before=holder,
         holder_after=after,
-        outage_ms=_milliseconds(longest_silence(probers["icmp"].answers, started, ended).seconds),
-        tcp_outage_ms=_milliseconds(longest_silence(probers["http"].answers, started, ended).seconds),
-        two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].answers, watch.interval)),
-        refused=sum(each.received >= started for each in probers["http"].refusals),
-        prober_late_ms=_milliseconds(
-            max((late for each in probers.values() for due, late in each.lateness if due >= started), default=0.0)
-        ),
+        outage_ms=_milliseconds(longest_silence(probers["icmp"].since(0), started, finished).seconds),
+        tcp_outage_ms=_milliseconds(longest_silence(probers["http"].since(0), started, finished).seconds),
+        two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].since(0), watch.interval)),
+        refused=len(probers["http"].since(started, REFUSED)),
+        kept_open=keep_open,
+        ended=len(ended),
+        ended_ms=_milliseconds(max(ended) - started if ended else 0.0),
+        prober_late_ms=_milliseconds(max(late, default=0.0)),
     )
 
 

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from kubevip.control import Client
 from kubevip.errors import ControlError, NoDaemonError
-from kubevip_lab._daemon import Daemon
+from kubevip_lab._daemon import Daemon, command_line
 from kubevip_lab._host import DEVICE
 from kubevip_lab._lab import BACKEND_PORT, VIP_PORT
 
@@ -34,8 +34,8 @@ class Kubevip:
     name: str = "kubevip"
 
     def control_process(self, node: str) -> int | None:
-        """Return the keeper's only child."""
-        return next(iter(self.daemons[node].children()), None)
+        """Return the keeper's child that runs kubevip; others are orphans that it adopted."""
+        return next((pid for pid in self.daemons[node].children() if b"kubevip\0run\0" in command_line(pid)), None)
 
     def trouble(self) -> str:
         """Return which node does not follow or lead, or "" when all do and agree on the leader."""

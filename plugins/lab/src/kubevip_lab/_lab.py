@@ -82,7 +82,7 @@ def open_lab(what: Plan, make_subject: Callable[[Network, Plan], Subject]) -> Ge
         lab = Lab(network=network, nodes=tuple(what.nodes), subject=make_subject(network, what))
         try:
             for name, address in what.backends.items():
-                arguments = [sys.executable, "-m", "kubevip_lab._backend", name, str(address), str(BACKEND_PORT)]
+                arguments = [sys.executable, "-P", "-m", "kubevip_lab._backend", name, str(address), str(BACKEND_PORT)]
                 lab._backends.append(network.hosts[name].start(arguments))
             for daemon in lab.subject.daemons.values():
                 daemon.start()

@@ -17,8 +17,11 @@ ANSWERED = b"a"
 REFUSED = b"r"
 """A connection was refused or reset; `by` is "refused" or "reset"."""
 
+OPENED = b"o"
+"""A connection that is to be held open is open and was answered by the backend `by`."""
+
 CLOSED = b"c"
-"""A connection that was held open ended: opened at `sent`, heard of its end at `received`, `by` "fin" or "reset"."""
+"""A held connection ended: opened at `sent`, heard of its end at `received`, `by` "fin" or "reset"."""
 
 LATE = b"l"
 """The prober itself was late: question due at `sent`, asked at `received`."""

@@ -69,10 +69,9 @@ def _failover(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
         show.say(_what(lab))
         with open_watch(lab.client, lab.watcher, VIP, VIP_PORT, args.interval) as watch:
             for number in range(args.rounds):
-                show.say(f"round {number + 1} of {args.rounds}: waiting for the cluster to be whole")
-                wait_until_whole(lab, watch, args.timeout)
-                show.say(f"round {number + 1} of {args.rounds}: holder is {fault.summary}")
-                rounds.append(run_round(lab, watch, fault, args.timeout))
+                holder = wait_until_whole(lab, watch, args.timeout)
+                show.say(f"round {number + 1} of {args.rounds}: {holder} is hit: {fault.summary}")
+                rounds.append(run_round(lab, watch, fault, holder, args.timeout, args.keep_open))
                 show.add(f"{fault.name}: {fault.summary}", rounds[-1])
         figures = Figures(fault=fault.name, subject=lab.subject.name, rounds=tuple(rounds))
         report = figures.report()
@@ -96,8 +95,8 @@ def _demo(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
                 fault = FAULTS[name]
                 timeout = min(_DEMO_TIMEOUT, end - monotonic())
                 holder = wait_until_whole(lab, watch, timeout)
-                show.say(f"{holder} is {fault.summary}")
-                rounds.append(run_round(lab, watch, fault, timeout))
+                show.say(f"{holder} is hit: {fault.summary}")
+                rounds.append(run_round(lab, watch, fault, holder, timeout))
                 show.add(f"{fault.name}: {fault.summary}", rounds[-1])
             show.say("done" if all(each.is_good for each in rounds) else "failed")
     report = {

@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -69,11 +69,12 @@ def call(body: Callable[[], ResultT]) -> ResultT:
 
 def _attend(keeper: int, reports: IO[bytes]) -> Any:
     """Wait for the keeper and turn its reports into a result; Any: JSON."""
-    first = 0
+    first: int | None = None  # a descriptor of it: its number may be another's once the keeper has reaped it
 
     def forward(number: int, frame: FrameType | None) -> None:
-        if first:
-            os.kill(first, number)
+        if first is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(first, number)
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -86,13 +87,16 @@ def _attend(keeper: int, reports: IO[bytes]) -> Any:
     try:
         for line in reports:
             report = json.loads(line)
-            first = report.pop("first", first)
+            if "first" in report:
+                with suppress(ProcessLookupError):
+                    first = os.pidfd_open(report.pop("first"))
             outcome.update(report)
     finally:
-        # The keeper has not reaped it as long as we have not reaped the keeper: the number cannot be another's.
-        if first and not outcome:
-            os.kill(first, signal.SIGKILL)
+        if not outcome:
+            forward(signal.SIGKILL, None)
         _, status = os.waitpid(keeper, 0)
+        if first is not None:
+            os.close(first)
         for number, handler in before.items():
             signal.signal(number, handler)
     match outcome:

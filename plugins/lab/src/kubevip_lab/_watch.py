@@ -14,25 +14,27 @@ from attrs import define, field
 
 from kubevip.errors import KubevipError
 from kubevip_lab._measure import Answer
-from kubevip_lab._record import ANSWERED, LATE, RECORD, REFUSED
+from kubevip_lab._record import ANSWERED, CLOSED, LATE, OPENED, RECORD, REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Sequence
     from ipaddress import IPv4Address
 
     from kubevip_lab._host import Host
 
 _PIPE_BYTES = 1 << 18
+_WAKE_SECONDS = 0.02
+_OPEN_SECONDS = 10.0
 
 
 @define
 class Prober:
-    """One prober process and what it has reported: whole answers, refused or reset connections, its own lateness."""
+    """One prober process and what it has put on record, by kind and in the order of receipt."""
 
     process: subprocess.Popen[bytes]
-    answers: list[Answer] = field(factory=list[Answer])
-    refusals: list[Answer] = field(factory=list[Answer])
-    lateness: list[tuple[float, float]] = field(factory=list[tuple[float, float]])
+    records: dict[bytes, list[Answer]] = field(
+        factory=lambda: {kind: list[Answer]() for kind in (ANSWERED, REFUSED, OPENED, CLOSED, LATE)}
+    )
     _rest: bytes = b""
 
     def take(self, data: bytes) -> None:
@@ -40,47 +42,58 @@ class Prober:
         data = self._rest + data
         whole = len(data) - len(data) % RECORD.size
         for kind, number, sent, received, by in RECORD.iter_unpack(data[:whole]):
-            if kind == LATE:
-                self.lateness.append((sent, received - sent))
-                continue
             answer = Answer(number=number, sent=sent, received=received, by=by.rstrip(b"\0").decode())
-            if kind == ANSWERED:
-                self.answers.append(answer)
-            elif kind == REFUSED:
-                self.refusals.append(answer)
+            self.records[kind].append(answer)
         self._rest = data[whole:]
 
-    def forget(self, before: float) -> None:
-        """Drop records from before a moment."""
-        self.answers = [answer for answer in self.answers if answer.received >= before]
-        self.refusals = [answer for answer in self.refusals if answer.received >= before]
-        self.lateness = [late for late in self.lateness if late[0] >= before]
+    def since(self, moment: float, kind: bytes = ANSWERED) -> list[Answer]:
+        """Return the records received from a moment on."""
+        records = self.records[kind]
+        first = len(records)
+        while first and records[first - 1].received >= moment:
+            first -= 1
+        return records[first:]
 
-    def since(self, moment: float) -> list[Answer]:
-        """Return the answers received from a moment on."""
-        found = len(self.answers)
-        while found and self.answers[found - 1].received >= moment:
-            found -= 1
-        return self.answers[found:]
+    def forget(self, before: float) -> None:
+        """Drop records received before a moment."""
+        for kind in self.records:
+            self.records[kind] = self.since(before, kind)
+
+    @property
+    def pipe(self) -> int:
+        """The descriptor of its pipe."""
+        if self.process.stdout is None:
+            raise ValueError("a prober has its output piped")
+        return self.process.stdout.fileno()
 
 
 @define
 class Watch:
-    """The probers by kind: "icmp" and "http" ask from the client, "arp" from the watcher. Made by `open_watch`."""
+    """The probers by name: "icmp" and "http" ask from the client, "arp" from the watcher. Made by `open_watch`.
 
+    `interval` is what they leave between two questions, in seconds.
+    """
+
+    client: Host
+    address: IPv4Address
+    port: int
     interval: float
-    probers: Mapping[str, Prober]
-    poll: select.epoll
+    probers: dict[str, Prober] = field(factory=dict[str, Prober])
+    _poll: select.epoll = field(factory=select.epoll)
 
     def pump(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Collect for some time, or until `until` holds; returns whether it did."""
+        """Collect for some time, or until `until` holds; returns whether it did.
+
+        :raises KubevipError: when a prober has ended.
+        """
         end = monotonic() + seconds
         while not (is_done := until()) and (left := end - monotonic()) > 0:
-            for fd, _ in self.poll.poll(min(left, 0.02)):
-                prober = next(prober for prober in self.probers.values() if _pipe(prober) == fd)
+            for fd, _ in self._poll.poll(min(left, _WAKE_SECONDS)):
+                prober = next(prober for prober in self.probers.values() if prober.pipe == fd)
                 data = os.read(fd, _PIPE_BYTES)
                 if not data:
-                    raise KubevipError(f"a prober ended: {prober.process.args!r}, status {prober.process.wait()}")
+                    status = prober.process.wait()
+                    raise KubevipError(f"a prober ended with status {status}: {prober.process.args!r}")
                 prober.take(data)
         return is_done
 
@@ -89,39 +102,50 @@ class Watch:
         return {answer.by for answer in self.probers["arp"].since(monotonic() - seconds)}
 
     def is_answered(self, seconds: float) -> bool:
-        """Whether clients had answers without a break over the last `seconds`."""
-        now = monotonic()
-        return all(
-            len(self.probers[kind].since(now - seconds)) >= 0.8 * seconds / self.interval for kind in ("icmp", "http")
-        )
+        """Whether nearly all questions of clients (four fifths) were answered over the last `seconds`."""
+        start = monotonic() - seconds
+        least = 0.8 * seconds / self.interval
+        return all(len(self.probers[name].since(start)) >= least for name in ("icmp", "http"))
 
     def forget(self, before: float) -> None:
-        """Drop records from before a moment."""
+        """Drop records received before a moment."""
         for prober in self.probers.values():
             prober.forget(before)
+
+    @contextmanager
+    def held(self, count: int) -> Generator[Prober]:
+        """Have the client hold `count` connections open inside the block; they are open when it begins."""
+        arguments = (str(self.address), str(self.port), str(count))
+        with self.started("held", self.client, "kubevip_lab._hold", arguments) as prober:
+            if not self.pump(_OPEN_SECONDS, lambda: len(prober.records[OPENED]) == count):
+                raise KubevipError(f"{len(prober.records[OPENED])} of {count} connections opened in {_OPEN_SECONDS} s")
+            yield prober
+
+    @contextmanager
+    def started(self, name: str, host: Host, module: str, arguments: Sequence[str]) -> Generator[Prober]:
+        """Run a prober on a host inside the block."""
+        command = [sys.executable, "-P", "-m", module, *arguments]
+        process = host.start(command, output=subprocess.PIPE, errors=sys.stderr.buffer)
+        with process:
+            prober = self.probers[name] = Prober(process=process)
+            self._poll.register(prober.pipe, select.EPOLLIN)
+            try:
+                yield prober
+            finally:
+                del self.probers[name]
+                self._poll.unregister(prober.pipe)
+                process.kill()
 
 
 @contextmanager
 def open_watch(client: Host, watcher: Host, address: IPv4Address, port: int, interval: float) -> Generator[Watch]:
-    """Start the probers of an address and the TCP port on it; they are ended when left."""
-    probers: dict[str, Prober] = {}
-    with select.epoll() as poll:
-        try:
-            for kind, host in (("icmp", client), ("http", client), ("arp", watcher)):
-                arguments = [sys.executable, "-m", "kubevip_lab._probes", kind, str(address), str(port), str(interval)]
-                process = host.start(arguments, output=subprocess.PIPE, errors=sys.stderr.buffer)
-                probers[kind] = Prober(process=process)
-                poll.register(_pipe(probers[kind]), select.EPOLLIN)
-            yield Watch(interval=interval, probers=probers, poll=poll)
-        finally:
-            for prober in probers.values():
-                prober.process.kill()
-                prober.process.wait()
-                if prober.process.stdout is not None:
-                    prober.process.stdout.close()
-
-
-def _pipe(prober: Prober) -> int:
-    if prober.process.stdout is None:
-        raise ValueError("a prober has its output piped")
-    return prober.process.stdout.fileno()
+    """Start the probers of an address and the TCP port on it; they are killed when left."""
+    watch = Watch(client=client, address=address, port=port, interval=interval)
+    probers = "kubevip_lab._probes"
+    target = (str(address), str(port), str(interval))
+    with (
+        watch.started("icmp", client, probers, ("icmp", *target)),
+        watch.started("http", client, probers, ("http", *target)),
+        watch.started("arp", watcher, probers, ("arp", *target)),
+    ):
+        yield watch
