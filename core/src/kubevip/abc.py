@@ -14,8 +14,9 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from kubevip._contract import (
         Candidacy,
@@ -199,6 +200,11 @@ class Provider(Generic[ConfigT, ServiceT_co]):
     """Proxies: the load-balancer types that it serves ("tcp", "http")."""
     describe: Callable[[ConfigT, Outlook], Description] | None = None
     """What it would do here, for `kubevip check` and `kubevip plan`; touches nothing."""
+    cleanup: Callable[[str, Path], Sequence[str]] | None = None
+    """`cleanup(instance, state_dir)` removes what a process of that instance left behind that no longer runs.
+
+    Returns one line per thing removed ("address 192.0.2.1 from eth0"); raises a KubevipError when it may not.
+    """
 
 
 @frozen(kw_only=True)
