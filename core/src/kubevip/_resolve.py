@@ -1,23 +1,271 @@
-"""Turns the snapshots of all sources into one value in which every name is looked up and every section structured."""
+"""Turns the snapshots of all sources into one value in which every name is looked up and every section structured.
+
+Pure. What is wrong with one object leaves out that object and what depends on it, each with a problem that names it;
+everything else stands.
+"""
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
+from kubevip._listeners import Listeners
+from kubevip._merge import merge
+from kubevip._model import Group, Instance, Kind, Places, Section, Severity
 from kubevip._resolved import Resolved, ResolvedInstance
+from kubevip._structure import in_file_order, structure
+from kubevip.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from kubevip._model import Desired
+    from kubevip._model import AgentItem, Desired, LoadBalancer, Problem, VirtualIP
     from kubevip._plugins import PluginRegistry
+    from kubevip.abc import AnyProvider
 
 __all__ = ["Resolved", "ResolvedInstance", "resolve"]
 
+#: Kinds of which every configured instance is opened, whether or not anything names it.
+_ALWAYS_OPEN = (Kind.SOURCE, Kind.OBSERVER)
+
 
 def resolve(snapshots: Sequence[Desired], registry: PluginRegistry) -> Resolved:
-    """Merge `snapshots` (the first wins on equal names), look up every reference and structure every section.
+    """Merge `snapshots` (the first wins on equal names), look up every reference and structure every section."""
+    desired, problems = merge(snapshots)
+    return _Resolver(desired, registry, problems).resolved()
 
-    A problem of one item leaves out that item and what depends on it, and is listed; everything else stands. Pure.
-    """
-    raise NotImplementedError
+
+class _Resolver:
+    """Resolves one configuration; notes problems as it goes."""
+
+    def __init__(self, desired: Desired, registry: PluginRegistry, problems: list[Problem]) -> None:
+        self.desired = desired
+        self.registry = registry
+        self.problems = problems
+        self.missing: list[Problem] = []
+        self.configured = {(instance.kind, instance.name): instance for instance in desired.instances}
+        self.known: dict[tuple[Kind, str], ResolvedInstance | None] = {}
+        self.used: dict[tuple[Kind, str], ResolvedInstance] = {}
+
+    def resolved(self) -> Resolved:
+        for instance in self.desired.instances:  # also those that nothing uses: what is written is to be right
+            self._instance(instance)
+        groups = {group.name: group for group in self._groups()}
+        vips = {vip.name: vip for vip in self._vips(groups)}
+        balancers = tuple(self._load_balancers(vips))
+        agents = tuple(self._agents(groups))
+        needed = {vip.group for vip in vips.values()} | {it.group for it in agents if it.group is not None}
+        for name in needed:
+            self._use(Kind.ELECTION, groups[name].election)
+        for (kind, name), found in self.known.items():
+            if kind in _ALWAYS_OPEN and found is not None:
+                self.used[kind, name] = found
+        return Resolved(
+            instances=tuple(self.used[key] for key in self.known if key in self.used),
+            groups=tuple(group for group in groups.values() if group.name in needed),
+            vips=tuple(vips.values()),
+            load_balancers=balancers,
+            agents=agents,
+            members=self.desired.members,
+            cluster=self.desired.cluster,
+            node_name=self.desired.node_name,
+            digest=self.desired.digest,
+            problems=tuple(in_file_order(self.problems)),
+            missing=tuple(in_file_order(self.missing)),
+        )
+
+    # Instances
+
+    def _instance(self, instance: Instance) -> ResolvedInstance | None:
+        """Structure an instance, once; None: it is refused, and that was noted."""
+        key = (instance.kind, instance.name)
+        if key in self.known:
+            return self.known[key]
+        self.known[key] = None
+        section = instance.section
+        provider = self.registry.provider(instance.kind, section.provider)
+        if provider is None:
+            problem = section.places.problem(self.registry.why_missing(instance.kind, section.provider))
+            self.missing.append(problem)
+            self.problems.append(problem)
+            return None
+        try:
+            config: object = structure(section, provider.config)
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+        self.known[key] = ResolvedInstance(
+            kind=instance.kind, name=instance.name, provider=provider, config=config, places=section.places
+        )
+        return self.known[key]
+
+    def _named(self, kind: Kind, name: str, places: Places, *path: str | int) -> ResolvedInstance | None:
+        """Return the instance that is called `name` at `path`; one that is not configured has an empty section."""
+        instance = self.configured.get((kind, name))
+        if instance is None:
+            section = Section(provider=name, places=Places(root=places.at(*path)))
+            instance = Instance(kind=kind, name=name, section=section)
+        return self._instance(instance)
+
+    def _use(self, kind: Kind, name: str) -> None:
+        instance = self.known[kind, name]
+        assert instance is not None  # or what uses it would have been left out
+        self.used[kind, name] = instance
+
+    def _leave_out(self, what: str, name: str, why: str, places: Places, *path: str | int) -> None:
+        self.problems.append(places.problem(f"{what} {name!r} is left out: {why}", *path))
+
+    def _options(self, provider: AnyProvider, section: object) -> object:
+        """Structure what an item says to the provider `provider` alone.
+
+        :raises ConfigError: with what is wrong with it.
+        """
+        if not isinstance(section, Section):
+            return section  # from a source that structures its options itself
+        wanted: type[object] | None = provider.options
+        if wanted is None:
+            raise ConfigError([section.places.problem(f"{provider.name} has no options")])
+        return structure(section, wanted)
+
+    # Groups
+
+    def _groups(self) -> Iterator[Group]:
+        """Yield the configured groups and those that are only named, each with its election."""
+        groups = {group.name: group for group in self.desired.groups}
+        defined = tuple(groups)
+        items: tuple[VirtualIP | AgentItem, ...] = (*self.desired.vips, *self.desired.agents)
+        for item in items:
+            if item.group is None or item.group in groups:
+                continue
+            if near := difflib.get_close_matches(item.group, defined, 1):
+                message = (
+                    f"group {item.group!r} is not configured and becomes one of its own; did you mean {near[0]!r}?"
+                )
+                self.problems.append(item.places.problem(message, "group", severity=Severity.WARNING))
+            groups[item.group] = Group(name=item.group, election="", places=Places(root=item.places.at("group")))
+        elections = [name for kind, name in self.configured if kind is Kind.ELECTION]
+        for group in groups.values():
+            election = group.election
+            if not election:
+                if len(elections) != 1:
+                    several = f"it names no election, and there are several: {', '.join(elections)}"
+                    why = several if elections else "no election is configured"
+                    self._leave_out("group", group.name, why, group.places)
+                    continue
+                (election,) = elections
+            if self._named(Kind.ELECTION, election, group.places, "election") is None:
+                self._leave_out("group", group.name, f"it needs election {election!r}", group.places, "election")
+                continue
+            yield evolve(group, election=election)
+
+    # Virtual IPs
+
+    def _vips(self, groups: Mapping[str, Group]) -> Iterator[VirtualIP]:
+        holders = {member.address: f"member {member.name!r} has it" for member in self.desired.members}
+        for vip in self.desired.vips:
+            if (why := holders.get(vip.address)) is not None:
+                self._leave_out("virtual IP", vip.name, f"{vip.address}: {why}", vip.places, "address")
+                continue
+            holders[vip.address] = f"virtual IP {vip.name!r} has it"
+            if vip.group not in groups:
+                self._leave_out("virtual IP", vip.name, f"it needs group {vip.group!r}", vip.places, "group")
+                continue
+            if (announced := self._announced(vip)) is not None:
+                yield announced
+
+    def _announced(self, vip: VirtualIP) -> VirtualIP | None:
+        """Look up the announcers of `vip` and structure its options."""
+        options: dict[str, object] = {}
+        is_complete = True
+        for index, name in enumerate(vip.announcers):
+            instance = self._named(Kind.ANNOUNCER, name, vip.places, "announce", index)
+            if instance is None:
+                why = f"it needs announcer {name!r}"
+                self._leave_out("virtual IP", vip.name, why, vip.places, "announce", index)
+                is_complete = False
+            elif name in vip.options:
+                try:
+                    options[name] = self._options(instance.provider, vip.options[name])
+                except ConfigError as error:
+                    self.problems += error.problems
+                    self._leave_out("virtual IP", vip.name, f"its options of {name!r}", vip.places, "announce", index)
+                    is_complete = False
+        if not is_complete:
+            return None
+        for name in vip.announcers:
+            self._use(Kind.ANNOUNCER, name)
+        return evolve(vip, options=options)
+
+    # Load balancers
+
+    def _load_balancers(self, vips: Mapping[str, VirtualIP]) -> Iterator[LoadBalancer]:
+        listeners = Listeners(vips, self.desired.members)
+        configured = {vip.name for vip in self.desired.vips}
+        for balancer in self.desired.load_balancers:
+            places = balancer.places
+            bound = tuple(name for name in balancer.bind_to if name in vips)
+            for index, name in enumerate(balancer.bind_to):
+                if name not in vips:
+                    message = f"virtual IP {name!r} is " + ("left out" if name in configured else "not configured")
+                    if name not in configured and (near := difflib.get_close_matches(name, vips, 1)):
+                        message += f"; did you mean {near[0]!r}?"
+                    self.problems.append(places.problem(message, "bindTo", index))
+            if balancer.bind_to and not bound:
+                # Never to be mistaken for an empty `bind_to`, which means every address.
+                why = "none of its virtual IPs is there"
+                self._leave_out("load balancer", balancer.name, why, places, "bindTo")
+                continue
+            proxied = self._proxied(evolve(balancer, bind_to=bound))
+            if proxied is None:
+                continue
+            if (obstacle := listeners.add(proxied)) is not None:
+                self._leave_out("load balancer", balancer.name, obstacle, places, "port")
+                continue
+            self._use(Kind.PROXY, proxied.proxy)
+            yield proxied
+
+    def _proxied(self, balancer: LoadBalancer) -> LoadBalancer | None:
+        """Look up the proxy of `balancer` and structure its options."""
+        name, places, protocol = self._proxy_name(balancer), balancer.places, balancer.protocol
+        path = "proxy" if balancer.proxy != protocol else "type"
+        instance = self._named(Kind.PROXY, name, places, path)
+        if instance is None:
+            self._leave_out("load balancer", balancer.name, f"it needs proxy {name!r}", places, path)
+            return None
+        provider = instance.provider
+        if protocol not in provider.protocols:
+            why = f"proxy {name!r} serves {', '.join(provider.protocols) or 'nothing'}, not {protocol}"
+            self._leave_out("load balancer", balancer.name, why, places, path)
+            return None
+        options: dict[str, object] = {}
+        for key, section in balancer.options.items():
+            try:
+                options[name] = self._options(provider, section)
+            except ConfigError as error:
+                self.problems += error.problems
+                self._leave_out("load balancer", balancer.name, f"its options of {key!r}", places, key)
+                return None
+        return evolve(balancer, proxy=name, options=options)
+
+    def _proxy_name(self, balancer: LoadBalancer) -> str:
+        """Return the proxy that is asked for; where only the type is, and none is called so, the only one for it."""
+        name = balancer.proxy or balancer.protocol
+        providers = self.registry.providers(Kind.PROXY)
+        if name != balancer.protocol or name in providers or (Kind.PROXY, name) in self.configured:
+            return name
+        serving = [it.name for it in providers.values() if balancer.protocol in it.protocols]
+        return serving[0] if len(serving) == 1 else name
+
+    # Agents
+
+    def _agents(self, groups: Mapping[str, Group]) -> Iterator[AgentItem]:
+        for agent in self.desired.agents:
+            if agent.group is not None and agent.group not in groups:
+                self._leave_out("agent", agent.name, f"it needs group {agent.group!r}", agent.places, "group")
+            elif self._named(Kind.AGENT, agent.name, agent.places) is None:
+                self._leave_out("agent", agent.name, "it is refused", agent.places)
+            else:
+                self._use(Kind.AGENT, agent.name)
+                yield agent

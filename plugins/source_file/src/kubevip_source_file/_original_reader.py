@@ -95,7 +95,9 @@ class _Reader:
                 ),
             )
             if election is not None:
-                groups = (Group(name=VIP, election=election.name, places=election.section.places),)
+                place = election.section.places.root
+                places = Places(root=place, inner={("election",): place})
+                groups = (Group(name=VIP, election=election.name, places=places),)
         return Desired(
             instances=() if election is None else (election,),
             groups=groups,
@@ -174,7 +176,12 @@ class _Reader:
     def _places_of_vip(self) -> Places:
         inner: dict[tuple[str | int, ...], Place] = {
             (ours,): self.places.at(theirs)
-            for ours, theirs in (("address", "vip"), ("interface", "interface"), ("announce", "gratuitousARP"))
+            for ours, theirs in (
+                ("address", "vip"),
+                ("group", "vip"),
+                ("interface", "interface"),
+                ("announce", "gratuitousARP"),
+            )
         }
         return Places(root=self.places.at("vip"), inner=inner)
 
@@ -224,7 +231,8 @@ class _Reader:
 
     def _places_of_load_balancer(self, index: int) -> Places:
         places = self.places.below("loadBalancers", index)
-        return Places(root=places.root, inner={**places.inner, ("bindTo",): places.at("bindToVip")})
+        place = places.at("bindToVip")
+        return Places(root=places.root, inner={**places.inner, ("bindTo",): place, ("bindTo", 0): place})
 
     def _backends(self, balancer: OriginalLoadBalancer, members: tuple[Member, ...], index: int) -> Iterator[Backend]:
         path = ("loadBalancers", index)
