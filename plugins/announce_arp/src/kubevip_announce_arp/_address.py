@@ -1,0 +1,363 @@
+"""The announcer "address": virtual IPs on devices, behind a fence, for as long as their tenure lasts."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_at, to_thread
+
+from kubevip.errors import AnnounceError
+from kubevip_announce_arp import _will
+from kubevip_announce_arp._carrier import CarrierFilter
+from kubevip_announce_arp._fence import LONGEST_SECONDS
+from kubevip_announce_arp._held import Held, Leader
+from kubevip_announce_arp._kernel import Kernel, Outcome, Place, Work
+from kubevip_announce_arp._records import Ownership
+from kubevip_announce_arp._rtnetlink import AddressEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+    from kubevip import Health, Host, IPAddress, Tenure, VirtualIP
+    from kubevip_announce_arp._device import Device
+    from kubevip_announce_arp._devices import Devices
+    from kubevip_announce_arp._rtnetlink import LinkEvent
+
+_logger = logging.getLogger("kubevip.address")
+
+CHECK_SECONDS = 0.5  # how often to look whether the fence is there, and to try again what failed
+_LOWER_TRIES = 5
+
+
+class AddressAnnouncer:
+    """Puts virtual IPs on devices. One task, `run`, has everything done in the kernel; `announce` asks it to.
+
+    :param kernel: its fence is the one that `fence_state` speaks of.
+    :param table: the name of the fence's tables; "" without a fence.
+    :param unfenced: why there is no fence; "" with one.
+    :param renew_seconds: how often to renew the lifetime of addresses.
+    :param probe: asks the network whether somebody has an address; raises AnnounceError if so.
+    :param announced: the addresses that were announced here at some time.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        devices: Devices,
+        kernel: Kernel,
+        table: str,
+        unfenced: str,
+        renew_seconds: float,
+        probe: Callable[[VirtualIP, Device], Awaitable[None]] | None,
+        announced: frozenset[str],
+    ) -> None:
+        self._host, self._devices, self._kernel = host, devices, kernel
+        self._table, self._unfenced, self._renew_seconds = table, unfenced, renew_seconds
+        self._probe, self._announced = probe, announced
+        self._new_announced = False
+        self._limiter = CapacityLimiter(1)
+        self._offset = time.monotonic() - current_time()  # trio's clock has another origin
+        self._held: dict[IPAddress, Held] = {}
+        self._leaders: dict[str, Leader] = {}
+        self._moved: set[str] = set()
+        self._missing: set[Held] = set()  # held, entered, and not on their devices
+        self._putting: list[Held] = []
+        self._lowering: list[Held] = []
+        self._places: dict[IPAddress, int] = {}  # every address that was ever put up, and the device's index
+        self._owned: frozenset[Ownership] = frozenset()
+        self._carriers: dict[int, CarrierFilter] = {}
+        self._fence_problem = ""
+        self._wake = Event()
+        self._is_over = False
+        self._next_refresh = self._next_check = 0.0
+
+    def status(self) -> Mapping[str, object]:
+        """Return how the fence does."""
+        if self._unfenced:
+            return {"fence": f"unfenced: {self._unfenced}"}
+        return {"fence": f"unfenced: {self._fence_problem}" if self._fence_problem else "nft"}
+
+    @asynccontextmanager
+    async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
+        """Hold the address on its device while the body runs; see `kubevip.abc.Announcer`.
+
+        :raises AnnounceError: when there is no device for it, it is there already, or somebody else has it.
+        """
+        device = await self._devices.find(vip)
+        self._refuse_foreign(vip)
+        if self._probe is not None and tenure.term <= 1 and str(vip.address) not in self._announced:
+            await self._probe(vip, device)
+        place = Place(address=vip.address, group=tenure.group, index=device.index, device=device.name)
+        held = Held(vip=vip, tenure=tenure, report=report, place=place)
+        self._follow(tenure)
+        self._held[vip.address] = held
+        self._carriers.setdefault(device.index, CarrierFilter(device.trouble))
+        try:
+            self._ask(self._putting, held)
+            await held.done.wait()
+            if held.problem and self._carriers[device.index].told != held.problem:
+                raise AnnounceError(f"virtual IP {vip.name}: {vip.address}: {held.problem}")
+            held.is_entered = True
+            if held.problem:
+                self._missing.add(held)
+            _logger.info(
+                "raised vip=%s address=%s device=%s group=%s", vip.name, vip.address, device.name, tenure.group
+            )
+            if str(vip.address) not in self._announced:
+                self._announced |= {str(vip.address)}
+                self._new_announced = True
+            self._report(held)
+            yield
+        finally:
+            await self._withdraw(held)
+
+    async def run(self) -> None:
+        """Have done in the kernel what is asked for, and repair it, until cancelled."""
+        stop_listening = self._devices.listen(self._see)
+        try:
+            while True:
+                with move_on_at(self._due_at()):
+                    await self._wake.wait()
+                self._wake = Event()
+                await self._step()
+        finally:
+            stop_listening()
+            self._is_over = True
+            for held in (*self._putting, *self._lowering, *self._held.values()):
+                held.problem = held.problem or "the announcer has ended"
+                held.done.set()  # what is still up is taken off when the instance closes
+            for leader in self._leaders.values():
+                leader.stop()
+
+    async def _step(self) -> None:
+        now = current_time()
+        told = {index: carrier.told for index, carrier in self._carriers.items()}
+        for index, carrier in self._carriers.items():
+            device = self._devices.device(index)
+            carrier.step(now, device.trouble if device is not None else "gone")
+        before = told, self._fence_problem
+        putting, self._putting = [held for held in self._putting if self._is_held(held)], []
+        lowering, self._lowering = self._lowering, []
+        work = self._plan(now, putting, lowering)
+        if work:
+            outcome = await to_thread.run_sync(self._kernel.carry_out, work, limiter=self._limiter)
+            self._take(work, outcome, putting, lowering)
+        told = {index: carrier.told for index, carrier in self._carriers.items()}
+        if putting or (told, self._fence_problem) != before:  # renewals change nothing, and are many
+            for held in self._held.values():
+                self._report(held)
+
+    def _plan(self, now: float, putting: list[Held], lowering: list[Held]) -> Work:
+        for held in lowering:
+            leader = self._leaders.get(held.place.group)
+            if (
+                leader is not None
+                and leader.tenure is held.tenure
+                and (held.tenure.remaining_seconds <= 0 or leader.users == 0)
+            ):
+                self._moved.add(held.place.group)
+                leader.open_until = -math.inf
+        live = {name: one for name, one in self._leaders.items() if one.users and one.tenure.remaining_seconds > 0}
+        moved, self._moved = self._moved, set()
+        renew = {name for name in moved if name in live}
+        renew.update(held.place.group for held in putting if held.place.group in live)
+        renew.update(name for name, leader in live.items() if self._needs_renewal(leader, now))
+        for name in [name for name in self._leaders if not self._leaders[name].users]:
+            self._leaders.pop(name).stop()
+        check = now >= self._next_check
+        if check:
+            renew.update(held.place.group for held in self._missing if held.place.group in live)
+            self._next_check = now + CHECK_SECONDS
+        putting += [held for held in self._missing if held not in putting and held.place.group in renew]
+        self._leave_out_downed(putting)
+        refresh: tuple[Place, ...] = ()
+        if now >= self._next_refresh:
+            self._next_refresh = now + self._renew_seconds
+            refresh = tuple(held.place for held in self._held.values() if not held.problem)
+        new_announced, self._new_announced = self._new_announced, False
+        return Work(
+            close=frozenset(moved - live.keys()),
+            lower=tuple(held.place for held in lowering),
+            owned=self._own(putting),
+            until={name: leader.tenure.valid_until + self._offset for name, leader in live.items()},
+            renew=frozenset(renew),
+            put=tuple(held.place for held in putting),
+            refresh=refresh,
+            announced=self._announced if new_announced else None,
+            check=check and not self._unfenced,
+        )
+
+    def _take(self, work: Work, outcome: Outcome, putting: list[Held], lowering: list[Held]) -> None:
+        now = current_time()
+        for name in outcome.opened:
+            if name in self._leaders:
+                self._leaders[name].open_until = min(work.until[name] - self._offset, now + LONGEST_SECONDS)
+        for name in sorted(outcome.lapsed):
+            _logger.warning("fence: group=%s was silent for a moment, its renewal came late", name)
+        if outcome.was_removed:
+            _logger.warning("fence: somebody removed the tables %s; they are back", self._table)
+            self._fence_problem = "somebody removed its tables, they were put back"
+        elif outcome.fence_error:
+            if outcome.fence_error != self._fence_problem:
+                _logger.error("fence: %s", outcome.fence_error)
+            self._fence_problem = outcome.fence_error
+        elif work.check:
+            self._fence_problem = ""
+        for held in putting:
+            problem = outcome.failed.get(held.place.address, "")
+            if held.is_entered and problem != held.problem:
+                level = logging.WARNING if problem else logging.INFO
+                _logger.log(
+                    level, "%s vip=%s: %s", "missing" if problem else "restored", held.vip.name, problem or "ok"
+                )
+            held.problem = problem
+            held.done.set()
+            if held.is_entered and self._is_held(held):
+                (self._missing.add if problem else self._missing.discard)(held)
+        for held in lowering:
+            held.problem = outcome.still_up.get(held.place.address, "")
+            held.done.set()
+
+    async def _withdraw(self, held: Held) -> None:
+        """Close the fence if nothing else needs it, take the address off, and return when the kernel says so."""
+        leader = self._leaders.get(held.place.group)
+        if leader is not None and leader.tenure is held.tenure:
+            leader.users -= 1
+        self._missing.discard(held)
+        if self._held.get(held.vip.address) is held:
+            del self._held[held.vip.address]
+        with CancelScope(shield=True):  # bounded: a few transactions of the kernel
+            for _ in range(_LOWER_TRIES):
+                held.done = Event()
+                self._ask(self._lowering, held)
+                await held.done.wait()
+                if not held.problem:
+                    break
+                _logger.warning("withdrawing vip=%s address=%s: %s", held.vip.name, held.vip.address, held.problem)
+        if held.problem:  # fenced, and with a lifetime that nobody renews
+            _logger.error("not withdrawn vip=%s address=%s: %s", held.vip.name, held.vip.address, held.problem)
+        elif held.is_entered:
+            _logger.info("withdrawn vip=%s address=%s device=%s", held.vip.name, held.vip.address, held.place.device)
+
+    def _refuse_foreign(self, vip: VirtualIP) -> None:
+        for entry in self._devices.where(vip.address):
+            device = self._devices.device(entry.ifindex)
+            name = device.name if device is not None else f"device {entry.ifindex}"
+            if entry.is_permanent:
+                raise AnnounceError(
+                    f"virtual IP {vip.name}: {vip.address} is already on {name} for good, as an address of this "
+                    f"machine; remove it there, or choose another virtual IP"
+                )
+            if self._places.get(vip.address) != entry.ifindex:  # else an event of our own that was not read yet
+                raise AnnounceError(
+                    f"virtual IP {vip.name}: {vip.address} is already on {name}, put there by another program; "
+                    f"remove it there, or choose another virtual IP"
+                )
+
+    def _follow(self, tenure: Tenure) -> None:
+        leader = self._leaders.get(tenure.group)
+        if leader is None or leader.tenure is not tenure:
+            if leader is not None:
+                leader.stop()
+
+            def moved(valid_until: float) -> None:
+                self._moved.add(tenure.group)
+                self._wake.set()
+
+            leader = self._leaders[tenure.group] = Leader(tenure, tenure.follow(moved))
+        leader.users += 1
+
+    def _ask(self, where: list[Held], held: Held) -> None:
+        if self._is_over:
+            held.problem = held.problem or "the announcer has ended"
+            held.done.set()
+        elif held not in where:
+            where.append(held)
+            self._wake.set()
+
+    def _leave_out_downed(self, putting: list[Held]) -> None:
+        """Put nothing on a device that is switched off: an IPv6 address would not work when it is switched on."""
+        for held in tuple(putting):
+            device = self._devices.device(held.place.index)
+            if device is None or not device.is_up:
+                putting.remove(held)
+                held.problem = device.trouble if device is not None else f"the device {held.place.device} is gone"
+                held.done.set()
+                self._report(held)
+
+    def _is_held(self, held: Held) -> bool:
+        return self._held.get(held.vip.address) is held
+
+    def _needs_renewal(self, leader: Leader, now: float) -> bool:
+        """Whether the fence opens for less time than it might: it never does for longer than LONGEST_SECONDS."""
+        return bool(self._table) and leader.open_until < min(leader.tenure.valid_until, now + LONGEST_SECONDS / 2)
+
+    def _own(self, putting: list[Held]) -> frozenset[Ownership] | None:
+        """Return all that is or was put up, if it is more than was recorded; the will follows it."""
+        if not putting:
+            return None
+        owned = self._owned | {Ownership(str(held.place.address), held.place.device) for held in putting}
+        places = self._places | {held.place.address: held.place.index for held in putting}
+        if places != self._places:
+            self._places = places
+            self._host.will(
+                _will.ORDER, _will.FUNCTION, _will.make(self._table, {str(key): index for key, index in places.items()})
+            )
+        if owned == self._owned:
+            return None
+        self._owned = owned
+        return owned
+
+    def _due_at(self) -> float:
+        """Return when there is something to do although nothing was asked for."""
+        return min(
+            self._next_check,
+            self._next_refresh if self._held else math.inf,
+            *(carrier.due_at for carrier in self._carriers.values()),
+        )
+
+    def _see(self, event: AddressEvent | LinkEvent | None) -> None:
+        """Take note of what happened to addresses and devices."""
+        if isinstance(event, AddressEvent):
+            held = self._held.get(event.address)
+            if held is not None and held.is_entered and event.ifindex == held.place.index and event.is_gone:
+                self._miss(held, "somebody removed it")
+            return
+        for held in self._held.values():
+            if event is None or event.ifindex == held.place.index or event.name == held.place.device:
+                self._look_again(held)
+        self._wake.set()
+
+    def _look_again(self, held: Held) -> None:
+        """See whether the device of a held address is there, and whether the address is on it."""
+        device = self._devices.device_named(held.place.device)
+        if device is None:
+            held.problem = f"this machine has no device {held.place.device} any more"
+            self._missing.add(held)
+            return
+        if device.index != held.place.index:
+            self._carriers.pop(held.place.index, None)
+            self._carriers.setdefault(device.index, CarrierFilter(device.trouble))
+            held.place = Place(
+                address=held.place.address, group=held.place.group, index=device.index, device=device.name
+            )
+        if held.is_entered and not self._devices.has(device.index, held.place.address):
+            self._miss(held, "it is gone from its device")
+
+    def _miss(self, held: Held, why: str) -> None:
+        if not held.problem and held.tenure.remaining_seconds > 0:
+            _logger.warning(
+                "missing vip=%s address=%s device=%s: %s", held.vip.name, held.vip.address, held.place.device, why
+            )
+        held.problem = why
+        self._missing.add(held)
+        self._ask(self._putting, held)
+
+    def _report(self, held: Held) -> None:
+        carrier = self._carriers.get(held.place.index)
+        held.tell(carrier.told if carrier is not None else "", self._unfenced or self._fence_problem)

@@ -1,0 +1,256 @@
+"""The announcer "arp": tells the neighbours at which device an address is, and notices who else says so."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyio import Event, create_task_group, current_time, move_on_at, sleep, to_thread
+from attrs import define, field
+
+from kubevip import Health, Level
+from kubevip.errors import AnnounceError
+from kubevip_announce_arp._config import OnConflict
+from kubevip_announce_arp._device import Device
+from kubevip_announce_arp._devices import Devices
+from kubevip_announce_arp._frames import announcement, show
+from kubevip_announce_arp._rtnetlink import AddressEvent
+from kubevip_announce_arp._schedule import AnnouncementSchedule, ConflictPolicy
+from kubevip_announce_arp._segment import Segment
+from kubevip_announce_arp._templates import load_templates
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from anyio.abc import TaskGroup
+
+    from kubevip import IPAddress, Tenure, VirtualIP
+    from kubevip_announce_arp._config import ArpConfig
+    from kubevip_announce_arp._frames import Claim, Templates
+    from kubevip_announce_arp._rtnetlink import LinkEvent
+
+_logger = logging.getLogger("kubevip.arp")
+
+
+@define(eq=False)
+class _Announced:
+    """An address that is announced: when next, and what is known of rivals."""
+
+    vip: VirtualIP
+    tenure: Tenure
+    report: Callable[[Health], None]
+    segment: Segment
+    schedule: AnnouncementSchedule
+    conflict: ConflictPolicy
+    rival: bytes = b""
+    trouble: str = ""
+    health: Health | None = None
+    changed: Event = field(factory=Event)
+
+
+@asynccontextmanager
+async def open_instance(config: ArpConfig) -> AsyncGenerator[ArpAnnouncer]:
+    """Open the announcer; the library that builds frames is loaded here, never at a takeover."""
+    devices = Devices()
+    with closing(devices):
+        await devices.open()
+        templates = await to_thread.run_sync(load_templates)
+        async with create_task_group() as tg:
+            announcer = ArpAnnouncer(config, devices, templates, tg)
+            tg.start_soon(devices.run)
+            try:
+                yield announcer
+            finally:
+                announcer.close()
+                tg.cancel_scope.cancel()
+
+
+class ArpAnnouncer:
+    """Announces addresses on the devices that they are on.
+
+    :param tasks: where the sockets are listened to; belongs to the instance.
+    """
+
+    def __init__(self, config: ArpConfig, devices: Devices, templates: Templates, tasks: TaskGroup) -> None:
+        self._config, self._devices, self._templates, self._tasks = config, devices, templates, tasks
+        self._announced: dict[IPAddress, _Announced] = {}
+        self._segments: dict[str, Segment] = {}
+        self._frames: dict[tuple[IPAddress, bytes, bool], tuple[bytes, ...]] = {}
+        self._stop_listening = devices.listen(self._see)
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self._stop_listening()
+        for segment in self._segments.values():
+            segment.close()
+
+    @asynccontextmanager
+    async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
+        """Announce the address while the body runs; see `kubevip.abc.Announcer`.
+
+        There is no message that takes an announcement back: leaving it only ends the repeats.
+
+        :raises AnnounceError: when its device cannot be used for that.
+        """
+        device = await self._devices.find(vip)
+        if problem := device.unfit_for_arp:
+            raise AnnounceError(f"virtual IP {vip.name}: {problem}; set its `interface`, or do not announce it by arp")
+        announced = _Announced(
+            vip=vip,
+            tenure=tenure,
+            report=report,
+            segment=self._segment(vip, device),
+            schedule=AnnouncementSchedule(
+                self._config.count, self._config.interval, self._config.refresh, current_time()
+            ),
+            conflict=ConflictPolicy(may_defend=self._config.on_conflict is OnConflict.DEFEND),
+        )
+        self._announced[vip.address] = announced
+        try:
+            await self._send(announced)
+            _logger.info("announced vip=%s address=%s device=%s", vip.name, vip.address, device.name)
+            async with create_task_group() as tg:
+                tg.start_soon(self._repeat, announced)
+                self._tell(announced)
+                yield
+                tg.cancel_scope.cancel()
+        finally:
+            if self._announced.get(vip.address) is announced:
+                del self._announced[vip.address]
+                announced.segment.unwatch(vip.address)
+
+    async def _repeat(self, announced: _Announced) -> None:
+        while True:
+            settled_at = announced.conflict.settled_at
+            due_at = announced.schedule.due_at if not announced.rival else min(announced.schedule.due_at, settled_at)
+            with move_on_at(due_at):
+                await announced.changed.wait()
+            announced.changed = Event()
+            now = current_time()
+            if announced.rival and now >= announced.conflict.settled_at:
+                announced.rival = b""
+            if now >= announced.schedule.due_at:
+                await self._send(announced)
+            self._tell(announced)
+
+    async def _send(self, announced: _Announced) -> None:
+        """Send the frames of one announcement, when the pace allows; none once the tenure is over."""
+        vip, segment = announced.vip, announced.segment
+        is_router = vip.address.version == 6 and _is_forwarding(segment.device.name)
+        frames = self._frames_for(vip.address, segment.device.hardware_address, is_router=is_router)
+        if (delay := segment.delay(len(frames))) > 0:
+            await sleep(delay)
+        announced.trouble = ""
+        for frame in frames:
+            if announced.tenure.remaining_seconds <= 0:
+                break
+            try:
+                segment.send(vip.address, frame)
+            except OSError as error:
+                if announced.trouble == "":
+                    _logger.debug("not announced vip=%s device=%s: %s", vip.name, segment.device.name, error)
+                announced.trouble = f"{vip.address} cannot be announced on {segment.device.name}: {error.strerror}"
+        announced.schedule.sent(current_time())
+
+    def _frames_for(self, address: IPAddress, hardware_address: bytes, *, is_router: bool) -> tuple[bytes, ...]:
+        key = address, hardware_address, is_router
+        if key not in self._frames:
+            self._frames[key] = announcement(self._templates, address, hardware_address, is_router=is_router)
+        return self._frames[key]
+
+    def _segment(self, vip: VirtualIP, device: Device) -> Segment:
+        """Return the segment that a device leads to, opened, with the address watched."""
+        try:
+            segment = self._segments.get(device.name)
+            if segment is None or segment.device.index != device.index or not segment.is_open:
+                if segment is not None:
+                    segment.close()
+                segment = self._segments[device.name] = Segment(device, self._config.rate, self._heard)
+                try:
+                    segment.open()
+                finally:
+                    self._tasks.start_soon(segment.run)
+            segment.device = device
+            segment.watch(vip.address)
+        except OSError as error:
+            raise AnnounceError(
+                f"virtual IP {vip.name}: no raw socket on {device.name}: {error.strerror} (CAP_NET_RAW is needed)"
+            ) from error
+        return segment
+
+    def _heard(self, claim: Claim) -> None:
+        """Take note of another machine that claims a held address (RFC 5227 2.4)."""
+        announced = self._announced.get(claim.address)
+        if announced is None or announced.tenure.remaining_seconds <= 0:
+            return
+        now = current_time()
+        announced.rival = claim.hardware_address
+        tell, defend = announced.conflict.saw(now)
+        if tell:
+            _logger.warning(
+                "conflict vip=%s address=%s device=%s: %s claims it too",
+                announced.vip.name,
+                announced.vip.address,
+                announced.segment.device.name,
+                show(claim.hardware_address),
+            )
+        if defend:
+            announced.schedule.restart(now)
+        announced.changed.set()
+
+    def _see(self, event: AddressEvent | LinkEvent | None) -> None:
+        """Announce again what came back: a link, an address; or what has another hardware address now."""
+        if isinstance(event, AddressEvent):
+            announced = self._announced.get(event.address)
+            if announced is not None:
+                if event.is_gone:
+                    announced.trouble = f"{event.address} is gone from its device"
+                elif announced.trouble:
+                    self._again(announced)
+            return
+        for name in [event.name] if event is not None else list(self._segments):
+            device = self._devices.device_named(name)
+            if name in self._segments and device is not None:
+                self._follow(self._segments[name], device)
+
+    def _follow(self, segment: Segment, device: Device) -> None:
+        old, segment.device = segment.device, device
+        mine = [announced for announced in self._announced.values() if announced.segment.device.name == device.name]
+        if old.index != device.index:
+            for announced in mine:
+                try:
+                    announced.segment = self._segment(announced.vip, device)
+                except AnnounceError as error:
+                    announced.trouble = str(error)
+        if device.trouble:
+            return
+        if old.trouble or old.hardware_address != device.hardware_address or old.index != device.index:
+            for announced in mine:
+                self._again(announced)
+
+    def _again(self, announced: _Announced) -> None:
+        announced.schedule.restart(current_time())
+        announced.changed.set()
+
+    def _tell(self, announced: _Announced) -> None:
+        if announced.trouble:
+            health = Health(level=Level.DEGRADED, reason=announced.trouble)
+        elif announced.rival:
+            # not a reason to leave: it would be claimed from the next node just the same
+            reason = f"{announced.vip.address} is claimed by {show(announced.rival)} too"
+            health = Health(level=Level.GOOD, reason=reason)
+        else:
+            health = Health()
+        if health != announced.health:
+            announced.health = health
+            announced.report(health)
+
+
+def _is_forwarding(device: str) -> bool:
+    """Return whether the machine is an IPv6 router on that device: what an advertisement's Router flag must say."""
+    try:
+        return Path("/proc/sys/net/ipv6/conf", device, "forwarding").read_text(encoding="ascii").strip() != "0"
+    except OSError:
+        return False

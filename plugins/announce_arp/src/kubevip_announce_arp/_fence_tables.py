@@ -1,0 +1,214 @@
+"""The tables of a fence and every change of them, as nf_tables transactions. Pure, standard library only.
+
+A fence is two tables of one name, `arp NAME` and `inet NAME`. In each
+
+    map  group4, group6, target6   address -> goto the chain of its group
+    set  alive                     keys of groups; every element times out
+    set  active                    which of a group's two keys counts
+    chain g<N>                     passes when a key of group N is both alive and active, else drops
+
+Opening and renewing take two steps, which alternate between the two keys of a group (its slots):
+
+    1. `begin`: the other key becomes alive for so many milliseconds. It does not count yet. The clock is read after
+       the commit, so how long the element can live at most is known before it has any effect.
+    2. `switch`: the other key counts, the old one does not; the old element must still be alive, or the kernel
+       refuses the whole.
+
+Whatever stops the process between any two instructions, an element that counts ends when it was meant to: a `switch`
+that comes late makes a key count that has run out. A single step could not promise that, since the lifetime would be
+computed before the kernel takes it; nor could a permit that the renewal deletes, since the kernel (6.8 and later)
+judges every element of a transaction by the time at which the transaction began.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from kubevip_announce_arp import _nftables as nft
+from kubevip_announce_arp._nftables import ARP, INET, Change
+
+FAMILIES = (ARP, INET)
+PRIORITY = -400  # before raw, defragmentation, connection tracking and any destination NAT
+DEFAULT_LIFETIME_MS = 1000  # of an element added without one, by whomever: none is ever permanent
+
+ARP_REQUEST = b"\0\1"
+ARP_SENDER, ARP_TARGET, ARP_OPERATION = 14, 24, 6  # offsets for Ethernet and IPv4 (RFC 826)
+IPV4, IPV6, ICMPV6 = b"\x02", b"\x0a", b"\x3a"
+SOLICITATION, ADVERTISEMENT = b"\x87", b"\x88"  # RFC 4861 4.3, 4.4
+
+_RULES_IN = {
+    # A claim (the sender is a VIP) passes, or a follower that is a client never learns who the new holder is.
+    ARP: (
+        nft.load(nft.NETWORK, ARP_SENDER, 4) + nft.is_in("claims") + nft.verdict(nft.ACCEPT),
+        nft.load(nft.NETWORK, ARP_OPERATION, 2)
+        + nft.equals(ARP_REQUEST)
+        + nft.load(nft.NETWORK, ARP_TARGET, 4)
+        + nft.goes_by("group4"),
+    ),
+    INET: (
+        nft.meta_is(nft.META_NFPROTO, IPV4) + nft.load(nft.NETWORK, 16, 4) + nft.goes_by("group4"),
+        nft.meta_is(nft.META_NFPROTO, IPV6) + nft.load(nft.NETWORK, 24, 16) + nft.goes_by("group6"),
+        nft.meta_is(nft.META_NFPROTO, IPV6)
+        + nft.meta_is(nft.META_L4PROTO, ICMPV6)
+        + nft.load(nft.TRANSPORT, 0, 1)
+        + nft.equals(SOLICITATION)
+        + nft.load(nft.TRANSPORT, 8, 16)
+        + nft.goes_by("target6"),
+    ),
+}
+# What a host with the address says of its own accord would win back its neighbours: an ARP request that names the VIP
+# as its sender (a retransmission on an open connection is enough to send one), a solicitation or advertisement.
+_RULES_OUT = {
+    ARP: (nft.load(nft.NETWORK, ARP_SENDER, 4) + nft.goes_by("group4"),),
+    INET: (
+        nft.meta_is(nft.META_NFPROTO, IPV6)
+        + nft.meta_is(nft.META_L4PROTO, ICMPV6)
+        + nft.load(nft.TRANSPORT, 0, 1)
+        + nft.equals(ADVERTISEMENT)
+        + nft.load(nft.TRANSPORT, 8, 16)
+        + nft.goes_by("target6"),
+        nft.meta_is(nft.META_NFPROTO, IPV6)
+        + nft.meta_is(nft.META_L4PROTO, ICMPV6)
+        + nft.load(nft.TRANSPORT, 0, 1)
+        + nft.equals(SOLICITATION)
+        + nft.load(nft.NETWORK, 8, 16)
+        + nft.goes_by("target6"),
+    ),
+}
+_BASE_CHAINS = {ARP: (("input", 0, _RULES_IN[ARP]), ("output", 1, _RULES_OUT[ARP]))}
+_BASE_CHAINS[INET] = (("prerouting", 0, _RULES_IN[INET]), ("output", 3, _RULES_OUT[INET]))
+
+
+def table_name(instance: str) -> str:
+    """Return the name of both tables of an instance of kubevip."""
+    return "kubevip_fence_" + instance.replace("-", "_")
+
+
+def base_rules(family: int) -> dict[str, int]:
+    """Return how many rules each base chain has: how a table that somebody emptied is told from a whole one."""
+    return {name: len(rules) for name, _, rules in _BASE_CHAINS[family]}
+
+
+class FenceTables:
+    """The changes of the two tables called `name`. Groups are numbered from 0; a slot is 0 or 1."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._table = nft.text(1, name)
+
+    def install(self) -> list[Change]:
+        """Replace what there is by empty tables, in one transaction: never a moment without a fence."""
+        changes = self.remove()
+        for family in FAMILIES:
+            changes.append(Change(family, nft.NEWTABLE, nft.CREATE, self._table))
+            changes.append(self._set(family, 1, "alive", nft.SET_TIMEOUT, nft.TYPE_MARK, 4, DEFAULT_LIFETIME_MS))
+            changes.append(self._set(family, 2, "active", 0, nft.TYPE_MARK, 4))
+            changes.append(self._set(family, 3, "group4", nft.SET_MAP, nft.TYPE_IPV4, 4))
+        changes.append(self._set(ARP, 4, "claims", 0, nft.TYPE_IPV4, 4))
+        changes.append(self._set(INET, 4, "group6", nft.SET_MAP, nft.TYPE_IPV6, 16))
+        changes.append(self._set(INET, 5, "target6", nft.SET_MAP, nft.TYPE_IPV6, 16))
+        for family in FAMILIES:
+            for name, hook, rules in _BASE_CHAINS[family]:
+                hooked = nft.nested(4, nft.number(1, hook), nft.number(2, PRIORITY)) + nft.text(7, "filter")
+                changes += self._chain(family, name, rules, hooked)
+        return changes
+
+    def remove(self) -> list[Change]:
+        """Remove both tables, whether they are there or not."""
+        return [
+            Change(family, kind, flags, self._table)
+            for family in FAMILIES
+            for kind, flags in ((nft.NEWTABLE, nft.CREATE), (nft.DELTABLE, 0))
+        ]
+
+    def add_group(self, group: int) -> list[Change]:
+        """Add the chains of a group, closed."""
+        passes = tuple(
+            nft.constant(group << 1 | slot) + nft.is_in("alive") + nft.is_in("active") + nft.verdict(nft.ACCEPT)
+            for slot in (0, 1)
+        )
+        drops = nft.verdict(nft.DROP)
+        return [
+            *self._chain(ARP, f"g{group}", (*passes, drops)),
+            # without `fib` a follower that routes traffic for the address would drop it
+            *self._chain(INET, f"g{group}", (*passes, nft.is_for_this_host() + drops)),
+            *self._chain(INET, f"n{group}", (*passes, drops)),
+        ]
+
+    def add_address(self, group: int, packed: bytes) -> list[Change]:
+        """Fence an address, given in its 4 or 16 bytes, with its group."""
+        return [self._member(nft.NEWSETELEM, nft.CREATE, *where) for where in self._memberships(group, packed)]
+
+    def remove_address(self, group: int, packed: bytes) -> list[Change]:
+        """Take an address out of the fence; refused (ENOENT) when it is not in it."""
+        return [self._member(nft.DELSETELEM, 0, *where) for where in self._memberships(group, packed)]
+
+    def begin(self, group: int, slot: int, lifetime_ms: int) -> list[Change]:
+        """Let the key of `slot` live for `lifetime_ms`, without effect until `switch`."""
+        return self._key(nft.NEWSETELEM, "alive", group, slot, lifetime_ms)
+
+    def discard(self, group: int, slot: int) -> list[Change]:
+        """Delete the element of `slot`, whether it lives or not."""
+        return self._key(nft.NEWSETELEM, "alive", group, slot, DEFAULT_LIFETIME_MS) + self._key(
+            nft.DELSETELEM, "alive", group, slot
+        )
+
+    def switch(self, group: int, slot: int, *, from_other: bool) -> list[Change]:
+        """Make the key of `slot` count; with `from_other` instead of the other one, which must still be alive."""
+        change: list[Change] = []
+        if from_other:
+            change += self._key(nft.DELSETELEM, "alive", group, slot ^ 1)
+            change += self._key(nft.DELSETELEM, "active", group, slot ^ 1)
+        return change + self._key(nft.NEWSETELEM, "active", group, slot)
+
+    def close(self, group: int) -> list[Change]:
+        """Make no key of the group count, whatever did."""
+        return [
+            change
+            for slot in (0, 1)
+            for kind in (nft.NEWSETELEM, nft.DELSETELEM)
+            for change in self._key(kind, "active", group, slot)
+        ]
+
+    def close_all(self) -> list[Change]:
+        """Make no key of any group count."""
+        return [Change(family, nft.DELSETELEM, 0, self._table + nft.text(2, "active")) for family in FAMILIES]
+
+    def _set(
+        self, family: int, identity: int, name: str, flags: int, key_type: int, key_size: int, lifetime_ms: int = 0
+    ) -> Change:
+        body = self._table + nft.text(2, name) + nft.number(3, flags) + nft.number(4, key_type)
+        body += nft.number(5, key_size)
+        if flags & nft.SET_MAP:
+            body += nft.number(6, nft.TYPE_VERDICT)
+        if lifetime_ms:
+            body += nft.attribute(11, struct.pack("!Q", lifetime_ms))
+        return Change(family, nft.NEWSET, nft.CREATE, body + nft.number(10, identity))
+
+    def _chain(self, family: int, name: str, rules: tuple[bytes, ...], hooked: bytes = b"") -> list[Change]:
+        body = self._table + nft.text(2, name)
+        return [
+            Change(family, nft.NEWCHAIN, nft.CREATE, self._table + nft.text(3, name) + hooked),
+            *(Change(family, nft.NEWRULE, nft.CREATE | nft.APPEND, body + nft.nested(4, rule)) for rule in rules),
+        ]
+
+    def _memberships(self, group: int, packed: bytes) -> list[tuple[int, str, bytes, str | None]]:
+        if len(packed) == 4:
+            return [
+                (ARP, "claims", packed, None),
+                (ARP, "group4", packed, f"g{group}"),
+                (INET, "group4", packed, f"g{group}"),
+            ]
+        return [(INET, "group6", packed, f"g{group}"), (INET, "target6", packed, f"n{group}")]
+
+    def _member(self, kind: int, flags: int, family: int, name: str, packed: bytes, goto: str | None) -> Change:
+        if kind == nft.DELSETELEM:
+            goto = None
+        body = self._table + nft.text(2, name) + nft.nested(3, nft.element(packed, goto=goto))
+        return Change(family, kind, flags, body)
+
+    def _key(self, kind: int, name: str, group: int, slot: int, lifetime_ms: int | None = None) -> list[Change]:
+        key = nft.element(struct.pack("=I", group << 1 | slot), lifetime_ms=lifetime_ms)
+        body = self._table + nft.text(2, name) + nft.nested(3, key)
+        flags = nft.CREATE if kind == nft.NEWSETELEM else 0
+        return [Change(family, kind, flags, body) for family in FAMILIES]

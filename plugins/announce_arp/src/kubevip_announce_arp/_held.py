@@ -1,0 +1,59 @@
+"""A virtual IP that is held here, and the tenure that it hangs on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from anyio import Event
+from attrs import define, field
+
+from kubevip import Health, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubevip import Tenure, VirtualIP
+    from kubevip_announce_arp._kernel import Place
+
+
+@define(eq=False)
+class Held:
+    """A virtual IP that is, or is to be, on a device."""
+
+    vip: VirtualIP
+    tenure: Tenure
+    report: Callable[[Health], None]
+    place: Place
+    is_entered: bool = False
+    problem: str = "not up yet"
+    """Why it is not on its device; "" when it is."""
+    health: Health | None = None
+    done: Event = field(factory=Event)
+    """Set when the work that was asked for has been tried."""
+
+    def tell(self, link_trouble: str, unfenced: str) -> None:
+        """Report how it does, if that changed; nothing before it is entered."""
+        if not self.is_entered:
+            return
+        if self.problem:
+            health = Health(level=Level.FAILED, reason=f"{self.vip.address}: {self.problem}")
+        elif link_trouble:
+            health = Health(level=Level.FAILED, reason=link_trouble)
+        elif unfenced:
+            health = Health(level=Level.DEGRADED, reason=f"unfenced: {unfenced}")
+        else:
+            health = Health()
+        if health != self.health:
+            self.health = health
+            self.report(health)
+
+
+@define(eq=False)
+class Leader:
+    """A tenure that virtual IPs hang on: how many, how to stop following it, and until when the fence is open."""
+
+    tenure: Tenure
+    stop: Callable[[], None]
+    users: int = 0
+    open_until: float = -math.inf

@@ -1,0 +1,212 @@
+"""What `address` does to the kernel, as work that a thread carries out in one go.
+
+Everything that may wait in the kernel is here: a transaction waits while another program loads its rules (500 ms were
+seen), an address waits for whoever changes a device. So none of it runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from kubevip import IPAddress
+from kubevip_announce_arp import _records as records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from kubevip_announce_arp._fence import Fence
+    from kubevip_announce_arp._rtnetlink_socket import AddressSocket
+
+_logger = logging.getLogger("kubevip.address")
+
+
+@frozen(kw_only=True)
+class Place:
+    """Where an address is to be: the device (index and name), and the group that it goes with."""
+
+    address: IPAddress
+    group: str
+    index: int
+    device: str
+
+
+@frozen(kw_only=True)
+class Work:
+    """What to do, in this order. Times are readings of time.monotonic()."""
+
+    close: frozenset[str] = frozenset()
+    """Groups that may no longer pass the fence."""
+    lower: tuple[Place, ...] = ()
+    """Addresses to take off."""
+    owned: frozenset[records.Ownership] | None = None
+    """What to record before an address is put up; None: nothing new."""
+    until: Mapping[str, float] = field(factory=dict[str, float])
+    """Until when each group that is held may pass, whether it is to be renewed now or not."""
+    renew: frozenset[str] = frozenset()
+    """Groups to renew in the fence now."""
+    put: tuple[Place, ...] = ()
+    """Addresses to put up. One that this process had put there before is only renewed."""
+    refresh: tuple[Place, ...] = ()
+    """Addresses whose lifetime is to be renewed."""
+    announced: frozenset[str] | None = None
+    """What to record as announced here; None: nothing new."""
+    check: bool = False
+    """Whether to see to it that nobody removed the fence."""
+
+    def __bool__(self) -> bool:
+        return bool(self.close or self.lower or self.renew or self.put or self.refresh or self.check or self.announced)
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What became of it. Errors are texts, by address."""
+
+    failed: Mapping[IPAddress, str] = field(factory=dict[IPAddress, str])
+    still_up: Mapping[IPAddress, str] = field(factory=dict[IPAddress, str])
+    """Addresses that could not be taken off, and why."""
+    opened: frozenset[str] = frozenset()
+    """Groups among the renewed ones that pass now."""
+    lapsed: frozenset[str] = frozenset()
+    """Groups that were silent for a while, because their renewal came late."""
+    was_removed: bool = False
+    """Whether somebody had removed the fence; it is back."""
+    fence_error: str = ""
+
+
+class Kernel:
+    """Carries out work. One thread at a time.
+
+    :param fence: None: there is none.
+    """
+
+    def __init__(self, addresses: AddressSocket, fence: Fence | None, lifetime_seconds: int, state_dir: Path) -> None:
+        self._addresses, self._fence, self._lifetime, self._state_dir = addresses, fence, lifetime_seconds, state_dir
+        self._known: set[tuple[IPAddress, int]] = set()  # put up by this process and not taken off since
+
+    def carry_out(self, work: Work) -> Outcome:
+        """Carry out `work`; never raises for what the kernel refuses."""
+        failed: dict[IPAddress, str] = {}
+        fence_errors: list[str] = []
+        fence, installs = self._fence, 0
+        opened, lapsed = frozenset(work.renew), frozenset[str]()
+        if fence is not None:
+            installs = fence.installs
+            try:
+                if work.close:
+                    fence.close(work.close)
+            except OSError as error:
+                fence_errors.append(f"the fence cannot be closed: {error.strerror}")
+        still_up = self._lower(work.lower)
+        if work.owned is not None:
+            try:
+                records.write_owned(self._state_dir, work.owned)
+            except OSError as error:
+                failed = {place.address: f"{error.filename}: {error.strerror}" for place in work.put}
+        if fence is not None:
+            try:
+                opened, lapsed = self._open(fence, work, installs)
+            except OSError as error:
+                opened = frozenset[str]()
+                fence_errors.append(f"the fence cannot be renewed: {error.strerror}")
+        for place in work.put:
+            if place.address not in failed and (problem := self._put(place, work.until, opened)):
+                failed[place.address] = problem
+        for place in work.refresh:
+            if work.until.get(place.group, -math.inf) > time.monotonic():
+                try:
+                    self._addresses.renew(place.address, place.index, place.device, self._lifetime)
+                except OSError as error:
+                    failed[place.address] = f"its lifetime cannot be renewed: {error.strerror}"
+        if work.announced is not None:
+            self._record_announced(work.announced)
+        return Outcome(
+            failed=failed,
+            still_up=still_up,
+            opened=opened,
+            lapsed=lapsed,
+            was_removed=fence is not None and fence.installs != installs,
+            fence_error="; ".join(fence_errors),
+        )
+
+    def clear(self) -> list[str]:
+        """Take everything off that this process put up, and remove the fence; return what went wrong."""
+        problems: list[str] = []
+        for address, index in sorted(self._known, key=str):
+            try:
+                self._addresses.delete(address, index)
+            except OSError as error:
+                problems.append(f"{address}: {error.strerror}")
+        self._known.clear()
+        if self._fence is not None:
+            try:
+                self._fence.remove()
+            except OSError as error:
+                problems.append(f"the fence: {error.strerror}")
+        if not problems:
+            records.write_owned(self._state_dir, ())
+        return problems
+
+    def _lower(self, places: Iterable[Place]) -> dict[IPAddress, str]:
+        still_up: dict[IPAddress, str] = {}
+        gone: list[tuple[str, bytes]] = []
+        for place in places:
+            if (place.address, place.index) not in self._known:
+                gone.append((place.group, place.address.packed))
+                continue
+            try:
+                self._addresses.delete(place.address, place.index)
+            except OSError as error:
+                still_up[place.address] = f"it cannot be taken off {place.device}: {error.strerror}"
+            else:
+                self._known.discard((place.address, place.index))
+                gone.append((place.group, place.address.packed))
+        if self._fence is not None and gone:
+            try:
+                self._fence.discard(gone)
+            except OSError as error:  # they stay fenced, with nothing to fence
+                _logger.debug("fence: addresses cannot be taken out: %s", error)
+        return still_up
+
+    def _open(self, fence: Fence, work: Work, installs: int) -> tuple[frozenset[str], frozenset[str]]:
+        if work.put:
+            fence.add((place.group, place.address.packed) for place in work.put)
+        if work.check:
+            fence.check()
+        renew = set(work.renew)
+        renewal = fence.renew({name: work.until[name] for name in renew if name in work.until})
+        if fence.installs != installs:  # new tables are closed for everybody
+            renewal = fence.renew(work.until)
+        return renewal.opened, renewal.lapsed
+
+    def _put(self, place: Place, until: Mapping[str, float], opened: frozenset[str]) -> str:
+        """Put an address up; return why that failed, or ""."""
+        if until.get(place.group, -math.inf) <= time.monotonic():
+            return "the leadership ended meanwhile"
+        if self._fence is not None and place.group not in opened:
+            return "the fence did not open in time"
+        key = place.address, place.index
+        try:
+            if key in self._known:
+                self._addresses.renew(place.address, place.index, place.device, self._lifetime)
+            else:
+                self._known.add(key)  # before: should this be cut short, it is taken off all the same
+                self._addresses.add(place.address, place.index, place.device, self._lifetime)
+        except OSError as error:
+            self._known.discard(key)
+            if error.errno == errno.EEXIST:
+                return f"somebody else has just put it on {place.device}"
+            return f"it cannot be put on {place.device}: {error.strerror}"
+        return ""
+
+    def _record_announced(self, announced: frozenset[str]) -> None:
+        try:
+            records.write_announced(self._state_dir, announced)
+        except OSError as error:  # the next first claim probes once more
+            _logger.warning("record=%s cannot be written: %s", error.filename, error.strerror)

@@ -1,0 +1,186 @@
+"""rtnetlink messages of addresses and links as bytes. Pure, standard library only.
+
+What the moment of failover needs is packed here (one message of some 60 bytes) and not by a library; so is what the
+kernel tells of changes, because each renewal of each address comes back as an event. RFC 3549; numbers from
+include/uapi/linux/rtnetlink.h, if_addr.h and if_link.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NETLINK_ROUTE = 0
+NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
+REQUEST, ACK, REPLACE, EXCLUSIVE, CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
+GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS = 0x1, 0x10, 0x100
+
+_ADDRESS, _LOCAL, _LABEL, _CACHEINFO, _FLAGS, _PROTO = 1, 2, 3, 6, 8, 11
+_PERMANENT, _NODAD, _NOPREFIXROUTE = 0x80, 0x02, 0x200
+PROTOCOL = 107  # what IFA_PROTO says of an address that kubevip put there (Linux 5.18)
+
+_LINK_ADDRESS, _LINK_NAME, _LINK_MASTER, _LINK_INFO, _INFO_KIND = 1, 3, 10, 18, 1
+_LABEL_BYTES = 15  # IFNAMSIZ less the zero byte
+
+
+class AddressEvent(NamedTuple):
+    """An address that came, changed or went. `ifindex` numbers the device."""
+
+    ifindex: int
+    address: IPv4Address | IPv6Address
+    prefix_length: int
+    is_gone: bool
+    is_permanent: bool
+    protocol: int
+
+
+class LinkEvent(NamedTuple):
+    """A device that came, changed or went. `flags` are IFF_*, `hardware_type` is ARPHRD_*, `kind` is "bridge"..."""
+
+    ifindex: int
+    name: str
+    flags: int
+    hardware_type: int
+    hardware_address: bytes
+    master: int
+    kind: str
+    is_gone: bool
+
+
+def label(device: str) -> str:
+    """Return the label that marks an IPv4 address as kubevip's, DEVICE:kv; "" where it does not fit."""
+    marked = f"{device}:kv"
+    return marked if len(marked.encode()) <= _LABEL_BYTES else ""
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def set_address(
+    address: IPv4Address | IPv6Address,
+    index: int,
+    device: str,
+    *,
+    lifetime_seconds: int,
+    is_new: bool,
+    sequence: int,
+) -> bytes:
+    """Encode the message that puts a host address on a device, or renews its lifetime.
+
+    It is deprecated from the start (`preferred_lft` 0), so the machine never picks it as a source by itself. IPv6:
+    no duplicate address detection, which would delay it by a second, and no route for the prefix.
+
+    :param is_new: refuse (EEXIST) when it is there already; otherwise replace it.
+    """
+    is_ipv4 = address.version == 4
+    flags = 0 if is_ipv4 else _NODAD | _NOPREFIXROUTE
+    body = struct.pack("=BBBBi", address_family(address), address.max_prefixlen, flags & 0xFF, 0, index)
+    body += _attribute(_LOCAL, address.packed) + _attribute(_ADDRESS, address.packed)
+    body += _attribute(_CACHEINFO, struct.pack("=IIII", 0, lifetime_seconds, 0, 0))
+    body += _attribute(_PROTO, bytes((PROTOCOL,)))
+    if is_ipv4 and (marked := label(device)):
+        body += _attribute(_LABEL, marked.encode() + b"\0")
+    if flags:
+        body += _attribute(_FLAGS, struct.pack("=I", flags))
+    how = EXCLUSIVE if is_new else REPLACE
+    return _message(NEWADDR, REQUEST | ACK | CREATE | how, sequence, body)
+
+
+def delete_address(address: IPv4Address | IPv6Address, index: int, *, sequence: int) -> bytes:
+    """Encode the message that removes a host address from a device."""
+    body = struct.pack("=BBBBi", address_family(address), address.max_prefixlen, 0, 0, index)
+    return _message(DELADDR, REQUEST | ACK, sequence, body + _attribute(_LOCAL, address.packed))
+
+
+def address_family(address: IPv4Address | IPv6Address) -> int:
+    """Return AF_INET or AF_INET6."""
+    return int(socket.AF_INET if address.version == 4 else socket.AF_INET6)
+
+
+def acknowledgements(data: bytes) -> Iterator[tuple[int, int]]:
+    """Decode the kernel's answers: (sequence, errno), errno 0 for success."""
+    for kind, sequence, body in _messages(data):
+        if kind == 0x2 and len(body) >= 4:
+            yield sequence, -int(struct.unpack_from("=i", body)[0])
+
+
+def events(data: bytes) -> Iterator[AddressEvent | LinkEvent]:
+    """Decode what the kernel tells of links and addresses; what is cut short or of another kind is left out."""
+    for kind, _, body in _messages(data):
+        event: AddressEvent | LinkEvent | None = None
+        if kind in (NEWADDR, DELADDR):
+            event = _address_event(body, is_gone=kind == DELADDR)
+        elif kind in (NEWLINK, DELLINK):
+            event = _link_event(body, is_gone=kind == DELLINK)
+        if event is not None:
+            yield event
+
+
+def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data, offset)
+        if length < 16 or offset + length > len(data):
+            return
+        yield kind, sequence, data[offset + 16 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while offset + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, offset)
+        if length < 4 or offset + length > len(body):
+            break
+        found[kind & 0x3FFF] = body[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def _address_event(body: bytes, *, is_gone: bool) -> AddressEvent | None:
+    if len(body) < 8:
+        return None
+    family, prefix_length, flags, _, index = struct.unpack_from("=BBBBi", body)
+    found = _attributes(body, 8)
+    packed = found.get(_LOCAL, found.get(_ADDRESS, b""))
+    address: IPv4Address | IPv6Address
+    if family == socket.AF_INET and len(packed) == 4:
+        address = IPv4Address(packed)
+    elif family == socket.AF_INET6 and len(packed) == 16:
+        address = IPv6Address(packed)
+    else:
+        return None
+    if len(wide := found.get(_FLAGS, b"")) == 4:
+        (flags,) = struct.unpack("=I", wide)
+    protocol = found.get(_PROTO, b"\0")
+    return AddressEvent(
+        index, address, prefix_length, is_gone, bool(flags & _PERMANENT), protocol[0] if protocol else 0
+    )
+
+
+def _link_event(body: bytes, *, is_gone: bool) -> LinkEvent | None:
+    if len(body) < 16:
+        return None
+    family, _, hardware_type, index, flags, _ = struct.unpack_from("=BBHiII", body)
+    if family != 0:  # a bridge speaking of its port: not the device itself
+        return None
+    found = _attributes(body, 16)
+    name = _text(found.get(_LINK_NAME, b""))
+    kind = _text(_attributes(found.get(_LINK_INFO, b""), 0).get(_INFO_KIND, b""))
+    master = found.get(_LINK_MASTER, b"")
+    number = int(struct.unpack("=I", master)[0]) if len(master) == 4 else 0
+    return LinkEvent(index, name, flags, hardware_type, found.get(_LINK_ADDRESS, b""), number, kind, is_gone)
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0")[0].decode(errors="replace")

@@ -1,0 +1,132 @@
+"""One network segment: the device that leads to it, the sockets on it, and what is claimed there."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, create_task_group, current_time, to_thread, wait_readable
+
+from kubevip_announce_arp._frames import ETHERTYPE_ARP, ETHERTYPE_IPV6, read_claim
+from kubevip_announce_arp._packet_socket import (
+    attach,
+    claims_filter,
+    close_sockets,
+    ethertype_of,
+    open_packet_socket,
+)
+from kubevip_announce_arp._schedule import TokenBucket
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from kubevip import IPAddress
+    from kubevip_announce_arp._device import Device
+    from kubevip_announce_arp._frames import Claim
+
+_logger = logging.getLogger("kubevip.arp")
+
+_BURST_FRAMES = 256
+_READS = 64  # frames in a row before others get a turn
+
+
+class Segment:
+    """Sends finished frames through one device, paced, and hears who claims the addresses that are watched.
+
+    :param heard: called with every claim of a watched address that another hardware address makes.
+    """
+
+    def __init__(self, device: Device, rate: float, heard: Callable[[Claim], None]) -> None:
+        self.device = device
+        self._heard = heard
+        self._bucket = TokenBucket(rate, min(rate, _BURST_FRAMES), current_time())
+        self._watched: dict[int, set[IPAddress]] = {ETHERTYPE_ARP: set(), ETHERTYPE_IPV6: set()}
+        self._sockets: dict[int, socket.socket] = {}
+        self._scope = CancelScope()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all its sockets are."""
+        return len(self._sockets) == len(self._watched)
+
+    def open(self) -> None:
+        """Open the sockets.
+
+        :raises OSError: when the device is gone, or raw sockets are not permitted.
+        """
+        for ethertype, addresses in self._watched.items():
+            self._sockets[ethertype] = open_packet_socket(self.device.name, ethertype, addresses)
+
+    def close(self) -> None:
+        """Have `run` end, and close the sockets."""
+        self._scope.cancel()
+
+    def watch(self, address: IPAddress) -> None:
+        """Hear of claims of `address` from now on.
+
+        :raises OSError: when the kernel refuses.
+        """
+        self._change(address, add=True)
+
+    def unwatch(self, address: IPAddress) -> None:
+        """Hear of them no more."""
+        try:
+            self._change(address, add=False)
+        except OSError as error:  # it is heard in vain then
+            _logger.debug("device=%s: the filter cannot be changed: %s", self.device.name, error)
+
+    def delay(self, frames: int) -> float:
+        """Take the turn of so many frames; return in how many seconds it comes."""
+        return self._bucket.take(current_time(), frames)
+
+    def send(self, address: IPAddress, frame: bytes) -> None:
+        """Send one frame about `address`.
+
+        :raises OSError: when the device is off or gone.
+        """
+        opened = self._sockets.get(ethertype_of(address))
+        if opened is None:
+            raise OSError(19, f"{self.device.name} is gone")  # ENODEV
+        opened.send(frame)
+
+    async def run(self) -> None:
+        """Hear claims until closed; then close the sockets.
+
+        In a thread, because the kernel waits some 30 ms until no processor uses them. So a segment also stays open
+        when nothing is announced on it any more.
+        """
+        opened = tuple(self._sockets.values())
+        try:
+            with self._scope:
+                async with create_task_group() as tg:
+                    for each in opened:
+                        tg.start_soon(self._listen, each)
+        finally:
+            self._sockets.clear()
+            with CancelScope(shield=True):
+                await to_thread.run_sync(close_sockets, opened)
+
+    async def _listen(self, opened: socket.socket) -> None:
+        while True:
+            await wait_readable(opened)
+            for _ in range(_READS):
+                try:
+                    frame = opened.recv(256)
+                except BlockingIOError:
+                    break
+                except OSError as error:  # the device went down or away; there is news of it by netlink
+                    _logger.debug("device=%s: %s", self.device.name, error)
+                    break
+                claim = read_claim(frame)
+                if claim is None or claim.hardware_address == self.device.hardware_address:
+                    continue
+                if not claim.is_probe and claim.address in self._watched[ethertype_of(claim.address)]:
+                    self._heard(claim)
+
+    def _change(self, address: IPAddress, *, add: bool) -> None:
+        ethertype = ethertype_of(address)
+        watched = self._watched[ethertype]
+        (watched.add if add else watched.discard)(address)
+        if ethertype in self._sockets:
+            attach(self._sockets[ethertype], claims_filter(ethertype, watched))
