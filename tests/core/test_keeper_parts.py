@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubevip_keeper import _processes
 from kubevip_keeper._backoff import Backoff
 from kubevip_keeper._incarnation import IncarnationError, next_incarnation
 from kubevip_keeper._log import Log
@@ -301,6 +302,25 @@ def test_a_control_process_that_does_not_stop_is_killed_and_its_wills_are_carrie
     assert keeper.returncode == 1
     assert "not stopped within 0.05 s: killing it" in log
     assert not left.exists()
+
+
+def test_children_are_found_without_the_kernel_s_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open
+
+    def without_list(path: str, *args: Any, **kwargs: Any) -> Any:  # Any: the parameters of open
+        if path.endswith("/children"):
+            raise FileNotFoundError(path)
+        return opened(path, *args, **kwargs)
+
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        listed = _processes._children()
+        monkeypatch.setattr("builtins.open", without_list)
+        assert child.pid in listed
+        assert set(_processes._children()) == set(listed)
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_the_run_path_of_the_keeper_imports_nothing_heavy() -> None:

@@ -270,7 +270,7 @@ def test_text_from_others_cannot_steer_the_terminal() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(-1e9, 1e9) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
@@ -287,8 +287,9 @@ def test_a_status_of_another_version_is_still_shown(data: st.DataObject) -> None
             node[key] = data.draw(JSON)
             break
         node = node[key]
-    assert render(status).startswith(status["node"] if isinstance(status["node"], str) and status["node"] else "")
-    degraded(status)
+    lines = [*render(status).split("\n"), *degraded(status)]
+    assert all(line.isprintable() for line in lines)
+    assert "  kubevip " in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from kubevip._status_values import clock, date, items, millis, number, one, rows, span, text
+from kubevip._status_values import clock, date, items, millis, number, numbers, one, printable, rows, span, text
 from kubevip.control import Client
 from kubevip.errors import KubevipError, NoDaemonError, NotPermittedError
 
@@ -82,7 +82,7 @@ def _refused(status: Mapping[str, object]) -> Iterator[str]:
     refused = one(one(status, "config"), "refused")
     at = clock(number(refused, "at"), number(status, "time"))
     for problem in items(refused, "problems"):
-        yield f"last configuration refused {at}: {problem}"
+        yield f"last configuration refused {at}: {printable(problem)}"
 
 
 def _waiting(status: Mapping[str, object]) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _vips(status: Mapping[str, object]) -> list[list[str]]:
     table = [["VIP", "ADDRESS", "GROUP", "HOLDER", "SINCE", "WHY", "LAST OUTAGE (detect+elect+add+announce)"]]
     for it in rows(status, "vips"):
         outage = one(it, "last_outage")
-        parts = "+".join(f"{part:.0f}" for part in items(outage, "parts") if isinstance(part, int | float))
+        parts = "+".join(f"{part:.0f}" for part in numbers(outage, "parts"))
         how = parts or text(outage, "how")
         table.append(
             [
@@ -201,7 +201,7 @@ def _silent_members(status: Mapping[str, object]) -> Iterator[str]:
 
 def _remarks(status: Mapping[str, object]) -> list[str]:
     """Say what no table shows."""
-    remarks = list(map(str, items(status, "problems")))
+    remarks = list(map(printable, items(status, "problems")))
     if (fence := text(status, "fence")).startswith("unfenced"):
         remarks.append(f"{fence}; a frozen process may keep its addresses longer than its lease")
     for it in (*rows(status, "services"), *rows(status, "agents")):

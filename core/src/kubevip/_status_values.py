@@ -8,29 +8,34 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_LARGEST = 1e15  # whatever is counted or measured here, more is a mistake
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def text(fields: Mapping[str, object], key: str, unknown: str = "") -> str:
-    """Return a text or number as text; `unknown` for anything else, and for an empty text.
-
-    Control characters, which a peer or a backend may have put into it, become question marks.
-    """
+    """Return a text or number as printable text; `unknown` for anything else, and for an empty text."""
     match fields.get(key):
-        case bool() | None:
+        case bool():
             return unknown
-        case str(value):
-            return "".join(char if char.isprintable() else "?" for char in value) or unknown
-        case int() | float() as value:
-            return str(value)
+        case str() | int() | float() as value:
+            return printable(value) or unknown
         case _:
             return unknown
 
 
+def printable(value: object) -> str:
+    """Return a value as one line; what a peer or a backend put into it must not steer the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in str(value))
+
+
 def number(fields: Mapping[str, object], key: str) -> float | None:
-    """Return a number, or None."""
-    value = fields.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number of sensible size, or None."""
+    return _number(fields.get(key))
+
+
+def numbers(fields: Mapping[str, object], key: str) -> list[float]:
+    """Return the numbers of a list."""
+    return [found for it in items(fields, key) if (found := _number(it)) is not None]
 
 
 def one(fields: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -78,12 +83,22 @@ def clock(seconds: float | None, now: float | None) -> str:
     """Write a moment of the same day (UTC) as "10:15:02", another one with its date."""
     if seconds is None:
         return "-"
-    at = time.gmtime(seconds)
-    if now is not None and time.gmtime(now)[:3] == at[:3]:
-        return time.strftime("%H:%M:%S", at)
+    if now is not None and int(now // 86400) == int(seconds // 86400):
+        return date(seconds)[6:-1]
     return date(seconds)
 
 
 def date(seconds: float | None) -> str:
     """Write a moment as "11-22 10:14:58Z"."""
-    return "-" if seconds is None else time.strftime("%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    if seconds is None:
+        return "-"
+    try:
+        return time.strftime("%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):  # a year that the calendar does not have
+        return "?"
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < _LARGEST else None  # not a NaN either
