@@ -61,7 +61,7 @@ def merge(snapshots: Sequence[Desired]) -> tuple[Desired, list[Problem]]:
 
 
 def _taken(what: str, name: str, places: Places) -> str:
-    return f"there is a {what} {name!r} already, at {places.root}, which wins"
+    return f"{what} {name!r} is configured already, at {places.root}, which wins"
 
 
 def _first_of(items: Iterable[ItemT], key: Callable[[ItemT], Hashable]) -> tuple[ItemT, ...]:
