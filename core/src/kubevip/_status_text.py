@@ -31,20 +31,17 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
     try:
         answer = Client(state_dir, timeout_seconds=_TIMEOUT_SECONDS).request("status")
     except KubevipError as error:
-        print(f"kubevip: {error}", file=sys.stderr)
+        sys.stderr.write(f"kubevip: {error}\n")
         if isinstance(error, NoDaemonError):
             return _NO_DAEMON
         return _NOT_PERMITTED if isinstance(error, NotPermittedError) else 1
     status = one({"status": answer}, "status")
     problems = degraded(status)
-    if as_json:
-        print(json.dumps(status, indent=2))
-    else:
-        print(render(status))
+    sys.stdout.write((json.dumps(status, indent=2) if as_json else render(status)) + "\n")
     if not (check and problems):
         return 0
     for problem in problems if as_json else ():
-        print(f"kubevip: degraded: {problem}", file=sys.stderr)
+        sys.stderr.write(f"kubevip: degraded: {problem}\n")
     return 1
 
 
