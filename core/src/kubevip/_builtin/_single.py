@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from anyio import current_time, sleep
@@ -14,19 +15,18 @@ if TYPE_CHECKING:
 #: The tenure ends by itself this long after the process stopped running, and is renewed well before.
 LEASE_SECONDS, RENEW_SECONDS = 2.0, 0.5
 
+#: Terms of this process: one that is opened again must not repeat those of its predecessor.
+_terms = count(1)
+
 
 class SingleElection:
     """Leads every group; nobody else ever does, so releasing is nothing and fitness changes nothing."""
 
     follows_fitness = True
 
-    def __init__(self) -> None:
-        self._terms = 0
-
     async def campaign(self, candidacy: Candidacy) -> None:
         """Lead until cancelled."""
-        self._terms += 1
-        term = self._terms
+        term = next(_terms)
         while True:
             candidacy.report(Leading(term=term, valid_until=current_time() + LEASE_SECONDS))
             await sleep(RENEW_SECONDS)

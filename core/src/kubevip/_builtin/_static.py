@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class StaticConfig:
-    """`desired` is what is wanted, for ever."""
+    """A source that publishes one value."""
 
     desired: Desired = field(factory=Desired)
+    """What is wanted, for ever; given by a program, not written in a file."""
 
 
 class StaticSource:

@@ -5,6 +5,7 @@ that is broken.
 """
 
 from kubevip.testing._clock import VirtualTimeLoop
+from kubevip.testing._elections import check_election, check_handover
 from kubevip.testing._fakes import (
     FakeAnnouncer,
     FakeProxy,
@@ -12,12 +13,21 @@ from kubevip.testing._fakes import (
     Recorder,
     make_host,
 )
+from kubevip.testing._plugins import check_plugin, check_provider, undocumented_fields
+from kubevip.testing._tenures import ManualTenure, make_tenure
 
 __all__ = [
     "FakeAnnouncer",
     "FakeProxy",
     "ManualElection",
+    "ManualTenure",
     "Recorder",
     "VirtualTimeLoop",
+    "check_election",
+    "check_handover",
+    "check_plugin",
+    "check_provider",
     "make_host",
+    "make_tenure",
+    "undocumented_fields",
 ]
