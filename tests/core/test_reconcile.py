@@ -10,10 +10,23 @@ from random import Random
 from typing import Any
 
 import pytest
-from anyio import create_task_group, sleep
+from anyio import create_task_group, current_time, sleep
 from attrs import evolve, frozen
 
-from kubevip import Backend, Group, Health, Host, Kind, Latest, Level, LoadBalancer, Provider, VirtualIP
+from kubevip import (
+    Backend,
+    Cause,
+    Group,
+    Health,
+    Host,
+    Kind,
+    Latest,
+    Leading,
+    Level,
+    LoadBalancer,
+    Provider,
+    VirtualIP,
+)
 from kubevip._board import Board
 from kubevip._context import Context
 from kubevip._observe import Observers
@@ -301,3 +314,20 @@ async def test_the_board_tells_who_holds_what(rig: Rig) -> None:
             ("web", False, "n3"),
         ]
         assert {service.state for service in snapshot.services} == {"open"}
+
+
+async def test_the_board_tells_why_an_address_came_here_and_how_long_it_was_away(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API)):
+        now = current_time()
+        cause = Cause(why="n3 is silent", silent_since=now - 0.17, stood_at=now - 0.01)
+        rig.election.candidacies["api"].report(Leading(term=1, valid_until=now + 100, cause=cause))
+        await sleep(1)
+        (vip,) = rig.board.snapshot().vips
+        assert vip.why == "n3 is silent"
+        assert vip.last_outage is not None
+        assert [round(part) for part in vip.last_outage.parts] == [160, 10, 0, 0]
+        rig.election.follow("api", "n2")
+        await sleep(1)
+        (vip,) = rig.board.snapshot().vips
+        assert (vip.is_held, vip.why) == (False, "")
+        assert vip.last_outage is not None

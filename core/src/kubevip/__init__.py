@@ -8,6 +8,7 @@ raised, `kubevip.testing` the conformance kit. Everything else is private.
 from kubevip._contract import (
     BackendHealth,
     Candidacy,
+    Cause,
     CheckResult,
     Description,
     Event,
@@ -72,6 +73,7 @@ __all__ = [
     "Backend",
     "BackendHealth",
     "Candidacy",
+    "Cause",
     "CheckProvider",
     "CheckResult",
     "Command",

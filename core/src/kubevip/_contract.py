@@ -24,6 +24,19 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
+class Cause:
+    """Why this node leads, for people: `why` is a few words ("n3 is silent", "moved", "first").
+
+    `silent_since` and `stood_at` are readings of `anyio.current_time()`: when the leader before was last heard or said
+    goodbye, and when this node stood; None where there was none or it is not known.
+    """
+
+    why: str
+    silent_since: float | None = None
+    stood_at: float | None = None
+
+
+@frozen(kw_only=True)
 class Leading:
     """This node leads until `valid_until`, a reading of `anyio.current_time()` before which nobody else may take over.
 
@@ -33,6 +46,7 @@ class Leading:
 
     term: int
     valid_until: float
+    cause: Cause | None = None
 
 
 @frozen(kw_only=True)

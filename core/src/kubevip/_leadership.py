@@ -20,7 +20,7 @@ from kubevip.errors import ElectionError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from kubevip._contract import Leadership
+    from kubevip._contract import Cause, Leadership
     from kubevip._model import Placement
     from kubevip.abc import Election
 
@@ -32,8 +32,9 @@ class Tenure:
     kernel for an address: a process that was frozen and thawed runs on for a moment before its cancellation arrives.
     """
 
-    def __init__(self, group: str, term: int, valid_until: float) -> None:
-        self._group, self._term, self._valid_until = group, term, valid_until
+    def __init__(self, group: str, term: int, valid_until: float, cause: Cause | None = None) -> None:
+        self._group, self._term, self._valid_until, self._cause = group, term, valid_until, cause
+        self._began_at = current_time()
         self._timer: CancelScope | None = None
         self._followers: list[Callable[[float], None]] = []
 
@@ -49,6 +50,16 @@ class Tenure:
     def term(self) -> int:
         """The election's term, as it reported it."""
         return self._term
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why this node leads, if the election said."""
+        return self._cause
+
+    @property
+    def began_at(self) -> float:
+        """When leadership was reported, in `anyio.current_time()`."""
+        return self._began_at
 
     @property
     def valid_until(self) -> float:
@@ -147,7 +158,7 @@ class Campaign:
             return
         self._end()
         if isinstance(now, Leading) and now.valid_until > current_time():
-            self.tenure.set(Tenure(self._group, now.term, now.valid_until))
+            self.tenure.set(Tenure(self._group, now.term, now.valid_until, now.cause))
         self.leadership.set(now)
 
     def _end(self) -> None:

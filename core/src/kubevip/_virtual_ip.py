@@ -12,14 +12,15 @@ import logging
 import time
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event, create_task_group, move_on_after, sleep_forever
+from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep_forever
 from attrs import evolve, frozen
 
 from kubevip._contract import Health, Level
 from kubevip._listener import ListenerTask
-from kubevip._status import VipStatus
+from kubevip._status import Outage, VipStatus
 from kubevip._supervise import describe_error, supervise
 
 if TYPE_CHECKING:
@@ -103,12 +104,14 @@ class VirtualIPTask:
 
     async def _hold(self, announcers: tuple[Announcer, ...], tenure: Tenure) -> None:
         announcing, raised = CancelScope(shield=True), Event()
+        entered: list[float] = []
 
         async def announce() -> None:
             with announcing:
                 async with AsyncExitStack() as stack:  # one task enters and leaves it, so the order is fixed
                     for announcer in announcers:
                         await stack.enter_async_context(announcer.announce(self._vip, tenure, self._report))
+                        entered.append(current_time())
                     raised.set()
                     await sleep_forever()
 
@@ -121,7 +124,7 @@ class VirtualIPTask:
                         await listeners.settled.wait()
                         outer.start_soon(announce)
                         await raised.wait()
-                        self._raised(tenure)
+                        self._raised(tenure, entered)
                         await sleep_forever()
                 finally:
                     announcing.cancel()  # the listeners are closed: withdraw
@@ -131,7 +134,12 @@ class VirtualIPTask:
                 self._observers.notify("withdrawn", f"{self._vip.address} withdrawn", vip=self._vip.name)
             self._show(is_held=False)
 
-    def _raised(self, tenure: Tenure) -> None:
+    def _raised(self, tenure: Tenure, entered: Sequence[float]) -> None:
+        if not self._is_retired:
+            why = tenure.cause.why if tenure.cause is not None else ""
+            shown = self._board.vips[self._vip.name]
+            outage = _outage(tenure, entered) or shown.last_outage
+            self._board.vips[self._vip.name] = evolve(shown, why=why, last_outage=outage)
         logger.info(
             "announced vip=%s address=%s group=%s term=%d", self._vip.name, self._vip.address, tenure.group, tenure.term
         )
@@ -162,6 +170,8 @@ class VirtualIPTask:
             group=self._vip.group,
             is_held=is_held,
             held_since=time.time() if is_held else None,  # noqa: TID251 -- shown to people, decides nothing
+            why=shown.why if shown is not None and is_held else "",
+            last_outage=shown.last_outage if shown is not None else None,
             health=shown.health if shown is not None else Health(),
         )
         self._board.touch()
@@ -216,6 +226,16 @@ class _BoundListeners:
                         for _, task in running.values():
                             await task.settled.wait()
                     self.settled.set()
+
+
+def _outage(tenure: Tenure, entered: Sequence[float]) -> Outage | None:
+    """Return how long the address had no holder, if the election knows since when, and what took so long."""
+    if tenure.cause is None or tenure.cause.silent_since is None or not entered:
+        return None
+    stood_at = tenure.cause.silent_since if tenure.cause.stood_at is None else tenure.cause.stood_at
+    times = (tenure.cause.silent_since, stood_at, tenure.began_at, entered[0], entered[-1])
+    parts = tuple(1000 * max(after - before, 0.0) for before, after in pairwise(times))
+    return Outage(milliseconds=sum(parts), parts=parts, how="")
 
 
 def _same_socket(one: BoundListener, other: BoundListener) -> bool:
