@@ -3,62 +3,65 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import asdict
+from attrs import asdict, frozen
 
 from kubevip.errors import KubevipError
-from kubevip_lab._failover import Figures, Round, run_round, wait_until_whole
+from kubevip_lab._failover import Figures
 from kubevip_lab._faults import FAULTS
-from kubevip_lab._lab import VIP, VIP_PORT, Lab, open_lab, plan
+from kubevip_lab._lab import VIP, VIP_PORT, open_lab, plan
+from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._sandbox import call
 from kubevip_lab._watch import open_watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from kubevip_lab._lab import Lab, Plan
+    from kubevip_lab._network import Network
+    from kubevip_lab._subject import Subject
     from kubevip_lab._watch import Watch
 
 TIMEOUT_SECONDS = 20.0
 
 
-def lock_subject() -> Any:
-    spec = spec_from_file_location("lock_subject", Path(__file__).with_name("_lock_subject.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@frozen
+class Arena:
+    prepare: Callable[[Network, Plan, Path], Subject]
+    directory: Path
+
+    @contextmanager
+    def watched(self) -> Iterator[tuple[Lab, Watch]]:
+        with (
+            open_lab(plan(3), lambda network, what: self.prepare(network, what, self.directory)) as lab,
+            open_watch(lab.client, lab.watcher, VIP, VIP_PORT, 0.01) as watch,
+        ):
+            yield lab, watch
+
+    def rounds(self, *faults: str, timeout: float = TIMEOUT_SECONDS, keep_open: int = 0) -> list[Round]:
+        def body() -> list[dict[str, Any]]:
+            with self.watched() as (lab, watch):
+                done: list[dict[str, Any]] = []
+                for fault in faults:
+                    holder = wait_until_whole(lab, watch, TIMEOUT_SECONDS)
+                    result = run_round(lab, watch, FAULTS[fault], holder, timeout, keep_open=keep_open)
+                    done.append(asdict(result))
+                return done
+
+        return [Round(**fields) for fields in call(body)]
 
 
-@contextmanager
-def watched_lab(directory: Path, nodes: int = 3) -> Iterator[tuple[Lab, Watch]]:
-    prepare = lock_subject().prepare
-    with (
-        open_lab(plan(nodes), lambda network, what: prepare(network, what, directory)) as lab,
-        open_watch(lab.client, lab.watcher, VIP, VIP_PORT, 0.01) as watch,
-    ):
-        yield lab, watch
-
-
-def rounds_of(directory: Path, *faults: str, timeout: float = TIMEOUT_SECONDS, keep_open: int = 0) -> list[Round]:
-    def body() -> list[dict[str, Any]]:
-        with watched_lab(directory) as (lab, watch):
-            rounds = []
-            for fault in faults:
-                holder = wait_until_whole(lab, watch, TIMEOUT_SECONDS)
-                rounds.append(asdict(run_round(lab, watch, FAULTS[fault], holder, timeout, keep_open)))
-            return rounds
-
-    return [Round(**fields) for fields in call(body)]
+@pytest.fixture
+def arena(prepare_lock_subject: Callable[[Network, Plan, Path], Subject], tmp_path: Path) -> Arena:
+    return Arena(prepare_lock_subject, tmp_path)
 
 
 @pytest.mark.netns
-def test_a_hand_over_is_seen_with_its_holders_and_without_a_second_one(tmp_path: Path) -> None:
-    first, second = rounds_of(tmp_path, "term", "kill")
+def test_a_hand_over_is_seen_with_its_holders_and_without_a_second_one(arena: Arena) -> None:
+    first, second = arena.rounds("term", "kill")
 
     assert first.holder_before != first.holder_after
     assert second.holder_before == first.holder_after
@@ -70,8 +73,8 @@ def test_a_hand_over_is_seen_with_its_holders_and_without_a_second_one(tmp_path:
 
 
 @pytest.mark.netns
-def test_an_address_that_a_dead_node_keeps_is_two_holders(tmp_path: Path) -> None:
-    (result,) = rounds_of(tmp_path, "killall", timeout=1.0)
+def test_an_address_that_a_dead_node_keeps_is_two_holders(arena: Arena) -> None:
+    (result,) = arena.rounds("killall", timeout=1.0)
 
     assert result.two_holders_ms > 500
     assert not result.is_good
@@ -79,8 +82,8 @@ def test_an_address_that_a_dead_node_keeps_is_two_holders(tmp_path: Path) -> Non
 
 @pytest.mark.netns
 @pytest.mark.parametrize("fault", ["freeze", "cut"])
-def test_an_outage_that_nobody_ends_lasts_until_the_repair(fault: str, tmp_path: Path) -> None:
-    (result,) = rounds_of(tmp_path, fault, timeout=1.0)
+def test_an_outage_that_nobody_ends_lasts_until_the_repair(fault: str, arena: Arena) -> None:
+    (result,) = arena.rounds(fault, timeout=1.0)
 
     assert result.holder_after is None
     assert result.tcp_outage_ms > 1000  # a frozen host's kernel goes on answering pings
@@ -88,8 +91,8 @@ def test_an_outage_that_nobody_ends_lasts_until_the_repair(fault: str, tmp_path:
 
 
 @pytest.mark.netns
-def test_connections_that_are_held_open_hear_of_their_end_or_not(tmp_path: Path) -> None:
-    stopped, killed = rounds_of(tmp_path, "term", "kill", keep_open=20)
+def test_connections_that_are_held_open_hear_of_their_end_or_not(arena: Arena) -> None:
+    stopped, killed = arena.rounds("term", "kill", keep_open=20)
 
     assert (stopped.kept_open, stopped.ended) == (20, 20)
     assert stopped.ended_ms > 0
@@ -97,9 +100,9 @@ def test_connections_that_are_held_open_hear_of_their_end_or_not(tmp_path: Path)
 
 
 @pytest.mark.netns
-def test_a_cluster_that_does_not_become_whole_is_an_error_that_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_become_whole_is_an_error_that_says_what_is_missing(arena: Arena) -> None:
     def body() -> None:
-        with watched_lab(tmp_path) as (lab, watch):
+        with arena.watched() as (lab, watch):
             wait_until_whole(lab, watch, TIMEOUT_SECONDS)
             for node in lab.nodes:
                 FAULTS["term"].inject(lab, node)
@@ -131,11 +134,12 @@ def example(outage: float, tcp: float, **fields: Any) -> Round:
 
 def test_figures_have_the_shape_that_scripts_read() -> None:
     rounds = (example(10.0, 30.0), example(30.0, 10.0), example(20.0, 20.0))
-    report = Figures(fault="kill", subject="kubevip", rounds=rounds).report()
+    report = Figures(fault="kill", subject="kubevip", interval_ms=10.0, rounds=rounds).report()
 
     assert {key: value for key, value in report.items() if key != "rounds"} == {
         "fault": "kill",
         "subject": "kubevip",
+        "interval_ms": 10.0,
         "median_ms": 20.0,
         "worst_ms": 30.0,
         "tcp_median_ms": 20.0,

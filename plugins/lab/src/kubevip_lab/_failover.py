@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from statistics import median
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from attrs import asdict, frozen
 
-from kubevip.errors import KubevipError
-from kubevip_lab._measure import longest_silence, two_holders_seconds
-from kubevip_lab._record import CLOSED, LATE, REFUSED
+from kubevip_lab._faults import FAULTS
+from kubevip_lab._lab import VIP, VIP_PORT
+from kubevip_lab._round import Round, run_round, wait_until_whole
+from kubevip_lab._watch import open_watch
 
 if TYPE_CHECKING:
-    from kubevip_lab._faults import Fault
     from kubevip_lab._lab import Lab
-    from kubevip_lab._watch import Watch
-
-_STEADY_SECONDS = 0.3
-_BEFORE_SECONDS = 0.2
-_HOLD_SECONDS = 1.0  # a fault lasts at least so long after the address was taken over
-_AFTER_SECONDS = 0.5
-_FLUSH_SECONDS = 0.1  # longer than a prober keeps records to itself
-_STAY_SECONDS = 3.0
-
-
-@frozen(kw_only=True)
-class Round:
-    """What one fault did, in milliseconds as the client saw it.
-
-    `outage_ms` is the longest time without an answer to ICMP from the fault until after its repair, `tcp_outage_ms`
-    the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered ARP for the
-    address. `holder_after` is None when nobody took over in time. `refused` counts new connections that were refused
-    or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of them `ended_ms` after the fault.
-    `prober_late_ms` says by how much a prober was itself late at worst: nothing here is known more exactly.
-    """
-
-    fault: str
-    holder_before: str
-    holder_after: str | None
-    outage_ms: float
-    tcp_outage_ms: float
-    two_holders_ms: float
-    refused: int
-    kept_open: int
-    ended: int
-    ended_ms: float
-    prober_late_ms: float
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the address was taken over and never answered for by two."""
-        return self.holder_after is not None and self.two_holders_ms == 0
+    from kubevip_lab._show import Show
 
 
 @frozen(kw_only=True)
@@ -61,7 +23,13 @@ class Figures:
 
     fault: str
     subject: str
+    interval_ms: float
     rounds: tuple[Round, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every round was."""
+        return all(each.is_good for each in self.rounds)
 
     def report(self) -> dict[str, object]:
         """Return the object that `--json` prints."""
@@ -70,6 +38,7 @@ class Figures:
         return {
             "fault": self.fault,
             "subject": self.subject,
+            "interval_ms": self.interval_ms,
             "rounds": [asdict(each) for each in self.rounds],
             "median_ms": round(median(outages), 1),
             "worst_ms": max(outages),
@@ -78,81 +47,28 @@ class Figures:
         }
 
 
-def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
-    """Wait until one node holds the address, clients are answered and all nodes take part; return who holds it.
+def measure(
+    lab: Lab, show: Show, *, fault: str, rounds: int, interval: float, timeout: float, keep_open: int
+) -> Figures:
+    """Let one fault happen `rounds` times; probers ask every `interval` seconds.
 
-    :raises KubevipError: when it is not so within `seconds`, with what is missing.
+    :raises KubevipError: when the cluster is not whole within `timeout` seconds before a round or after one.
     """
-    end = monotonic() + seconds
-    while True:
-        left = end - monotonic()
-        is_steady = watch.pump(
-            max(left, 0.0), lambda: len(watch.macs(_STEADY_SECONDS)) == 1 and watch.is_answered(_STEADY_SECONDS)
-        )
-        trouble = lab.subject.trouble() if is_steady else _what_is_missing(lab, watch)
-        if is_steady and not trouble:
-            (mac,) = watch.macs(_STEADY_SECONDS)
-            holder = lab.node_of(mac)
-            if holder in lab.nodes:
-                return str(holder)
-            trouble = f"{mac} answers for the address, which is no node's"
-        if left <= 0:
-            raise KubevipError(f"the cluster was not whole within {seconds:.0f} s: {trouble}")
-        watch.pump(0.05)
+    done: list[Round] = []
+    with open_watch(lab.client, lab.watcher, VIP, VIP_PORT, interval) as watch:
+        for number in range(rounds):
+            holder = wait_until_whole(lab, watch, timeout)
 
+            def say(text: str, number: int = number) -> None:
+                show.say(f"round {number + 1} of {rounds}: {text}")
 
-def _what_is_missing(lab: Lab, watch: Watch) -> str:
-    macs = watch.macs(_STEADY_SECONDS)
-    if len(macs) != 1:
-        return f"{len(macs)} hosts answer ARP; {lab.subject.trouble() or 'the nodes say that all is well'}"
-    silent = [kind for kind in ("icmp", "http") if not watch.probers[kind].since(monotonic() - _STEADY_SECONDS)]
-    return f"no or few answers to {' and '.join(silent) or 'the client'}"
-
-
-def run_round(lab: Lab, watch: Watch, fault: Fault, holder: str, timeout: float, keep_open: int = 0) -> Round:
-    """Let `fault` happen to the holder, wait for a successor, repair, wait until the cluster is whole.
-
-    The cluster must be whole. The fault lasts at least a second after somebody took over.
-
-    :raises KubevipError: when the cluster is not whole within `timeout` after the repair.
-    """
-    with ExitStack() as stack:
-        held = stack.enter_context(watch.held(keep_open)) if keep_open else None
-        started = monotonic()
-        watch.forget(started - _BEFORE_SECONDS)
-        fault.inject(lab, holder)
-
-        def is_taken_over() -> bool:
-            holders = {lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)}
-            if not holders or not watch.is_answered(_STEADY_SECONDS):
-                return False
-            return holder not in holders or (fault.may_stay and monotonic() - started > _STAY_SECONDS)
-
-        is_taken = watch.pump(timeout, is_taken_over)
-        after = next((lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)), None) if is_taken else None
-        watch.pump(_HOLD_SECONDS)
-        ended = [each.received for each in held.since(started, CLOSED)] if held else []
-    fault.repair(lab, holder)
-    wait_until_whole(lab, watch, timeout)
-    watch.pump(_AFTER_SECONDS)
-    finished = monotonic()
-    watch.pump(_FLUSH_SECONDS)
-    probers = watch.probers
-    late = [each.received - each.sent for prober in probers.values() for each in prober.since(started, LATE)]
-    return Round(
-        fault=fault.name,
-        holder_before=holder,
-        holder_after=after,
-        outage_ms=_milliseconds(longest_silence(probers["icmp"].since(0), started, finished).seconds),
-        tcp_outage_ms=_milliseconds(longest_silence(probers["http"].since(0), started, finished).seconds),
-        two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].since(0), watch.interval)),
-        refused=len(probers["http"].since(started, REFUSED)),
-        kept_open=keep_open,
-        ended=len(ended),
-        ended_ms=_milliseconds(max(ended) - started if ended else 0.0),
-        prober_late_ms=_milliseconds(max(late, default=0.0)),
+            result = run_round(lab, watch, FAULTS[fault], holder, timeout, keep_open=keep_open, say=say)
+            done.append(result)
+            show.add(result)
+    figures = Figures(fault=fault, subject=lab.subject.name, interval_ms=round(interval * 1000, 3), rounds=tuple(done))
+    report = figures.report()
+    show.say(
+        f"without an answer to ping: median {report['median_ms']} ms, worst {report['worst_ms']} ms;"
+        f" to HTTP: median {report['tcp_median_ms']} ms, worst {report['tcp_worst_ms']} ms"
     )
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 1)
+    return figures

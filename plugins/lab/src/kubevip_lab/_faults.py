@@ -24,10 +24,14 @@ _STOP_SECONDS = 15.0  # as long as a service manager would wait
 
 @frozen(kw_only=True)
 class Fault:
-    """One fault. `may_stay`: the same node may hold the address again without anything being wrong."""
+    """One fault. `done` and `undone` are said of the node: "n1 frozen", "n1 resumed".
+
+    `may_stay`: the same node may hold the address again without anything being wrong.
+    """
 
     name: str
-    summary: str
+    done: str
+    undone: str
     inject: Callable[[Lab, str], None]
     repair: Callable[[Lab, str], None]
     may_stay: bool = False
@@ -88,19 +92,28 @@ def _revive(lab: Lab, node: str) -> None:
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
     for fault in (
-        Fault(name="term", summary="stopped gracefully (SIGTERM)", inject=_terminate, repair=_restart),
-        Fault(name="kill", summary="control process killed", inject=_kill, repair=_revive, may_stay=True),
-        Fault(name="killall", summary="all processes killed at once", inject=_kill_all, repair=_restart),
-        Fault(name="freeze", summary="all processes frozen, later resumed", inject=_freeze, repair=_resume),
+        Fault(name="term", done="stopped (SIGTERM)", undone="started again", inject=_terminate, repair=_restart),
+        Fault(
+            name="kill",
+            done="control process killed",
+            undone="on its own again",
+            inject=_kill,
+            repair=_revive,
+            may_stay=True,
+        ),
+        Fault(name="killall", done="all processes killed", undone="started again", inject=_kill_all, repair=_restart),
+        Fault(name="freeze", done="frozen (SIGSTOP)", undone="resumed", inject=_freeze, repair=_resume),
         Fault(
             name="cut",
-            summary="link cut, later restored",
+            done="link cut",
+            undone="link restored",
             inject=lambda lab, node: lab.network.cut(node),
             repair=lambda lab, node: lab.network.restore(node),
         ),
         Fault(
             name="partition",
-            summary="cut off from the other nodes, not from clients",
+            done="parted from the other nodes",
+            undone="joined with them again",
             inject=lambda lab, node: lab.network.partition(node, (other for other in lab.nodes if other != node)),
             repair=lambda lab, node: lab.network.heal(),
         ),

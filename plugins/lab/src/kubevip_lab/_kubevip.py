@@ -45,6 +45,10 @@ class Kubevip:
                 answer: Any = Client(place, timeout_seconds=_STATUS_SECONDS).request("status")  # JSON
             except (NoDaemonError, ControlError) as error:
                 return f"{node}: {error}"
+            for election in answer["elections"]:
+                heard, _, members = str(election["quorum"] or "").partition("/")
+                if heard != members and members:
+                    return f"{node} hears {heard} of {members} members of {election['name']}"
             if not answer["groups"]:
                 return f"{node} has no group yet"
             for group in answer["groups"]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define
 
 from kubevip_lab._network import SUBNET, Network, open_network
 
@@ -49,8 +49,8 @@ class Lab:
 
     network: Network
     nodes: tuple[str, ...]
+    backends: tuple[str, ...]
     subject: Subject
-    _backends: list[subprocess.Popen[bytes]] = field(factory=list[subprocess.Popen[bytes]])
 
     @property
     def client(self) -> Host:
@@ -79,17 +79,18 @@ def open_lab(what: Plan, make_subject: Callable[[Network, Plan], Subject]) -> Ge
             network.set_forwarding(name)
         for name, address in {CLIENT: SUBNET[2], WATCHER: SUBNET[3], **what.backends}.items():
             network.add_host(name, address)
-        lab = Lab(network=network, nodes=tuple(what.nodes), subject=make_subject(network, what))
+        subject = make_subject(network, what)
+        backends: list[subprocess.Popen[bytes]] = []
         try:
             for name, address in what.backends.items():
                 arguments = [sys.executable, "-P", "-m", "kubevip_lab._backend", name, str(address), str(BACKEND_PORT)]
-                lab._backends.append(network.hosts[name].start(arguments))
-            for daemon in lab.subject.daemons.values():
+                backends.append(network.hosts[name].start(arguments))
+            for daemon in subject.daemons.values():
                 daemon.start()
-            yield lab
+            yield Lab(network=network, nodes=tuple(what.nodes), backends=tuple(what.backends), subject=subject)
         finally:
-            for backend in lab._backends:
+            for backend in backends:
                 backend.kill()
                 backend.wait()
-            for daemon in lab.subject.daemons.values():
+            for daemon in subject.daemons.values():
                 daemon.kill()

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from kubevip_lab._faults import FAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from kubevip_lab._failover import Round
+    from kubevip_lab._round import Round
 
-_HEADINGS = ("FAULT", "HOLDER", "NEXT", "PING SILENT", "HTTP SILENT", "TWO HOLDERS")
-_WIDTHS = (46, 8, 8, 13, 13, 12)
+_HEADINGS = ("WHAT HAPPENED", "NEXT", "PING SILENT", "HTTP SILENT", "TWO HOLDERS")
+_WIDTHS = (33, 6, 11, 11, 11)
 
 
 class Show(Protocol):
@@ -22,7 +24,7 @@ class Show(Protocol):
     def say(self, text: str) -> None:
         """Tell what is going on, one line."""
 
-    def add(self, fault: str, result: Round) -> None:
+    def add(self, result: Round) -> None:
         """Show the figures of a round that is over."""
 
 
@@ -32,7 +34,7 @@ class Quiet:
     def say(self, text: str) -> None:
         """Ignore it."""
 
-    def add(self, fault: str, result: Round) -> None:
+    def add(self, result: Round) -> None:
         """Ignore it."""
 
 
@@ -47,12 +49,12 @@ class Lines:
         """Write one line."""
         print(f"{monotonic() - self._start:5.1f} s  {text}", flush=True)
 
-    def add(self, fault: str, result: Round) -> None:
+    def add(self, result: Round) -> None:
         """Write one row of the table."""
         if not self._has_heading:
             print(_line(_HEADINGS), flush=True)
             self._has_heading = True
-        print(_line(_row(fault, result)), flush=True)
+        print(_line(_row(result)), flush=True)
 
 
 class Live:
@@ -74,9 +76,9 @@ class Live:
         status = self._text(f"{monotonic() - self._start:5.1f} s  {text}", style="dim")
         self._live.update(self._group(self._table, status) if self._table.rows else status, refresh=True)
 
-    def add(self, fault: str, result: Round) -> None:
+    def add(self, result: Round) -> None:
         """Add a row."""
-        self._table.add_row(*_row(fault, result), style="" if result.is_good else "bold red")
+        self._table.add_row(*_row(result), style="" if result.is_good else "bold red")
         self.say("")
 
     @contextmanager
@@ -98,10 +100,9 @@ def open_show(is_quiet: bool) -> Generator[Show]:
         yield Lines()
 
 
-def _row(fault: str, result: Round) -> tuple[str, ...]:
+def _row(result: Round) -> tuple[str, ...]:
     return (
-        fault,
-        result.holder_before,
+        f"{result.holder_before} {FAULTS[result.fault].done}",
         result.holder_after or "nobody",
         f"{result.outage_ms:.0f} ms",
         f"{result.tcp_outage_ms:.0f} ms",
