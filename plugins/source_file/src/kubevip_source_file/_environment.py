@@ -105,8 +105,10 @@ def override(
             continue  # what stands there is no list of mappings, and is refused for that
         for known in [known for known in inner if known[: len(path)] == path]:
             del inner[known]
-        target[cast("str", path[-1])] = read(text)
+        value = target[cast("str", path[-1])] = read(text)
         inner[path] = Place(file="environment", path=(name,))
+        for index in range(len(cast("list[object]", value)) if isinstance(value, list) else 0):
+            inner[*path, index] = Place(file="environment", path=(name, index))
     warnings = tuple(_warning(name, remedy) for name, remedy in OBSOLETE.items() if environment.get(name))
     return Places(root=places.root, inner=inner), warnings
 

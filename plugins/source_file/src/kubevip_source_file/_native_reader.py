@@ -238,6 +238,10 @@ class _Reader:
 
     def _backends(self, balancer: NativeLoadBalancer, index: int) -> tuple[Backend, ...]:
         found: dict[tuple[str, int], Backend] = {}
+        if not balancer.backends:
+            self._problem(
+                "backends lists nothing: there is nothing to balance over", "loadBalancers", index, "backends"
+            )
         for at, entry in enumerate(balancer.backends):
             for backend in self._backends_of(entry, "loadBalancers", index, "backends", at):
                 if (backend.address, backend.port) in found:

@@ -74,6 +74,7 @@ class _Reader:
             del spelt["interface"]
         if spelt.get("vip") == "":
             del spelt["vip"]
+        self.has_vip = "vip" in spelt
         self.file = self._file(spelt)
 
     def desired(self) -> Desired:
@@ -216,7 +217,7 @@ class _Reader:
             if name in names:
                 self._problem(f"another load balancer is called {name!r} already", *path, "name")
             names.add(name)
-            if balancer.bind_to_vip and file.vip is None:
+            if balancer.bind_to_vip and not self.has_vip:
                 self._problem("there is no vip to bind to", *path, "bindToVip")
             protocol = balancer.type.lower()
             yield LoadBalancer(
@@ -246,6 +247,8 @@ class _Reader:
             seen.add((backend.address, backend.port))
             yield backend
         if not self.file.add_peers_as_backends:
+            if not balancer.backends:
+                self._problem("there are no backends to balance over", *path)
             return
         if not 0 <= balancer.backend_port <= 65535:
             self._problem(f"expected an integer 1-65535, got {balancer.backend_port}", *path, "backendPort")
@@ -262,8 +265,12 @@ class _Reader:
             self._problem(message, *path, severity=Severity.WARNING)
 
     def _backend(self, data: Mapping[str, object], *path: str | int) -> Backend | None:
-        """Read a backend; kube-vip's documentation writes URLs as addresses, so they may stand there."""
-        given = self._structured(data, OriginalBackend, *path)
+        """Read a backend; kube-vip's documentation writes URLs as addresses, so they may stand there.
+
+        Its samples print "" and 0 for what is not given.
+        """
+        written = {key: value for key, value in data.items() if value != "" and (value != 0 or value is False)}
+        given = self._structured(written, OriginalBackend, *path)
         if given is None:
             return None
         url, key = given.url or given.raw_url, "url" if given.url else "rawURL"
