@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from kubevip.errors import KubevipError
 from kubevip_lab._failover import Figures
 from kubevip_lab._faults import FAULTS
 from kubevip_lab._lab import VIP, VIP_PORT, open_lab, plan
+from kubevip_lab._measure import longest_silence
 from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._sandbox import call
 from kubevip_lab._watch import open_watch
@@ -34,11 +36,13 @@ class Arena:
     directory: Path
 
     @contextmanager
+    def lab(self) -> Iterator[Lab]:
+        with open_lab(plan(3), lambda network, what: self.prepare(network, what, self.directory)) as lab:
+            yield lab
+
+    @contextmanager
     def watched(self) -> Iterator[tuple[Lab, Watch]]:
-        with (
-            open_lab(plan(3), lambda network, what: self.prepare(network, what, self.directory)) as lab,
-            open_watch(lab.client, lab.watcher, VIP, VIP_PORT, 0.01) as watch,
-        ):
+        with self.lab() as lab, open_watch(lab.client, lab.watcher, VIP, VIP_PORT, 0.01) as watch:
             yield lab, watch
 
     def rounds(self, *faults: str, timeout: float = TIMEOUT_SECONDS, keep_open: int = 0) -> list[Round]:
@@ -70,6 +74,31 @@ def test_a_hand_over_is_seen_with_its_holders_and_without_a_second_one(arena: Ar
     assert second.is_good
     assert 0 < first.outage_ms < 1000
     assert 0 < first.tcp_outage_ms < 1000
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("interval", [0.001, 0.01])
+def test_the_probers_see_an_outage_of_known_length(interval: float, arena: Arena) -> None:
+    cut_seconds = 0.2
+
+    def body() -> list[float]:
+        with arena.lab() as lab, open_watch(lab.client, lab.watcher, VIP, VIP_PORT, interval) as watch:
+            holder = wait_until_whole(lab, watch, TIMEOUT_SECONDS)
+            lab.network.cut(holder)
+            start = time.monotonic()
+            watch.pump(cut_seconds)
+            end = time.monotonic()
+            lab.network.restore(holder)
+            watch.pump(1.0)
+            silences = [
+                longest_silence(watch.probers[name].since(0), start, end + 0.5) for name in ("icmp", "http", "arp")
+            ]
+            return [end - start, *(silence.seconds for silence in silences)]
+
+    known, *seen = call(body)
+    assert known >= cut_seconds
+    for silence in seen:
+        assert known - 0.01 <= silence < known + 0.2  # what was on its way when the link went may come late
 
 
 @pytest.mark.netns
