@@ -1,0 +1,68 @@
+"""What a member would do here, for `kubevip check` and `kubevip plan`."""
+
+from __future__ import annotations
+
+from kubevip import Description, Outlook, Place, Problem, Severity
+from kubevip_election_raft._config import RaftConfig
+from kubevip_election_raft._sockets import Endpoint
+
+#: A graceful hand-over, as the lab measures it at most.
+STOP_MS = 15
+
+
+def describe(config: RaftConfig, outlook: Outlook) -> Description:
+    """Say how the member votes, listens and how long clients wait; what is wrong is at its place in the section."""
+    own = next((member for member in config.members if member.name == outlook.node_name), None)
+    names = " ".join(member.name for member in config.members)
+    if own is None:
+        return Description(
+            lines=(f"{outlook.node_name} is not a member ({names})",),
+            problems=(_problem(f"node {outlook.node_name} is none of {names}; name it with --node", "members"),),
+        )
+    problems: list[Problem] = []
+    position = config.members.index(own)
+    if not outlook.machine.device_of(own.address):
+        problems.append(
+            _problem(
+                f"{own.address} is not an address of this machine",
+                "members",
+                position,
+                "address",
+                severity=Severity.WARNING,
+            )
+        )
+    is_allowed = config.insecure or outlook.allow_insecure
+    if len(config.members) > 1 and not is_allowed:
+        problems.append(_problem(INSECURE_REFUSAL, "members"))
+    if len(config.members) == 1:
+        line = f"{own.name} alone, quorum 1, listens nowhere"
+        return Description(lines=(line, "client waits: node lost = no VIP"), problems=tuple(problems))
+    endpoint = Endpoint(address=own.address, port=config.port_of(own))
+    quorum = len(config.members) // 2 + 1
+    peers = " ".join(str(member.address) for member in config.members if member is not own)
+    timing = config.time_spans
+    soonest = timing.promise_seconds - timing.jitter_seconds / 2
+    latest = timing.promise_seconds + timing.rank_seconds + timing.jitter_seconds + 0.010
+    return Description(
+        lines=(
+            f"{own.name} of {names}, quorum {quorum}, listens {endpoint}/tcp (plain TCP)",
+            f"client waits: stop {STOP_MS} ms, node lost {_round(soonest)}-{_round(latest)} ms; no quorum = no VIP",
+        ),
+        firewall=(f"in {endpoint.port}/tcp from {peers}",),
+        problems=tuple(problems),
+    )
+
+
+#: Why members do not speak plain TCP unless they are told to.
+INSECURE_REFUSAL = (
+    "members would speak plain TCP, and whoever reaches the port from a member's address could vote: "
+    "start with --insecure (or `insecure: true`) if the network between them is trusted"
+)
+
+
+def _round(seconds: float) -> int:
+    return round(seconds * 100) * 10
+
+
+def _problem(message: str, *path: str | int, severity: Severity = Severity.ERROR) -> Problem:
+    return Problem(place=Place(file="", path=path), message=message, severity=severity)

@@ -1,0 +1,143 @@
+"""Opens a member: checks that it may run here, reads its state, listens, and puts the parts together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from time import clock_getres
+
+from anyio import create_task_group, to_thread
+
+from kubevip import Host, __version__
+from kubevip.errors import ElectionError, NotPermittedError, Permanent
+from kubevip_election_raft._clock import Clock
+from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig
+from kubevip_election_raft._description import INSECURE_REFUSAL
+from kubevip_election_raft._driver import Driver
+from kubevip_election_raft._election import RaftElection
+from kubevip_election_raft._messages import Process
+from kubevip_election_raft._node import Node, Outgoing
+from kubevip_election_raft._sockets import Endpoint, listening
+from kubevip_election_raft._status import describe_members
+from kubevip_election_raft._storage import Storage
+from kubevip_election_raft._timing import Timing
+from kubevip_election_raft._transport import Identity, Transport
+
+logger = logging.getLogger("kubevip.raft")
+
+#: `fast` needs a scheduler that lets a heartbeat through within a few milliseconds, and timers as fine.
+FIFO_PRIORITY = 10
+COARSEST_TICK_SECONDS = 0.004
+CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; its resolution is the kernel's tick
+
+LISTEN_BACKLOG = 16
+
+
+class RefusedError(Permanent, ElectionError):
+    """This member cannot run with this configuration."""
+
+
+@asynccontextmanager
+async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftElection]:
+    """Run the member while the body runs.
+
+    :raises RefusedError: when the node is not a member, or plain TCP was not allowed.
+    :raises ElectionError: when the state cannot be used, or the address or port is not to be had.
+    """
+    own = _own_member(config, host)
+    timing = _timing_of(config)
+    storage = Storage(host.state_dir / "raft", cluster=config.cluster, member=own.name)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(storage.locked())
+        hard_state = await to_thread.run_sync(storage.load)
+        timing = timing.for_disk(await to_thread.run_sync(storage.measure_sync_seconds))
+        if timing.promise_seconds > config.time_spans.promise_seconds:
+            logger.warning(
+                "this disk is slow: promise_ms=%.0f instead of %.0f, so that a vote is on disk in time",
+                timing.promise_seconds * 1000,
+                config.time_spans.promise_seconds * 1000,
+            )
+        process = Process(name=own.name, incarnation=host.incarnation)
+        members = tuple(member.name for member in config.members)
+        endpoints = {m.name: Endpoint(address=m.address, port=config.port_of(m)) for m in config.members}
+        clock = Clock()
+        rng = Random(host.rng.getrandbits(64))
+        node = Node(
+            process=process,
+            members=members,
+            timing=timing,
+            hard_state=hard_state,
+            rng=rng,
+            now=clock.now(),
+            stands_first=config.stand_first,
+        )
+        election = RaftElection(
+            process,
+            members,
+            clock=clock,
+            rng=rng,
+            describe=lambda: describe_members(node, transport, endpoints, clock.now()),
+        )
+        identity = Identity(
+            process=process, cluster=config.cluster, own=endpoints[own.name], members=members, software=__version__
+        )
+        peers = {name: endpoint for name, endpoint in endpoints.items() if name != own.name}
+        transport = Transport(identity, peers, receive=election.receive, lost=election.lost, clock=clock.now, rng=rng)
+        driver = Driver(node, clock=clock, disk=storage, send=_sender(transport), changed=election.changed)
+        async with create_task_group() as tg:
+            if peers:
+                listener = stack.enter_context(listening(endpoints[own.name], LISTEN_BACKLOG))
+            tg.start_soon(election.run, driver)
+            if peers:
+                tg.start_soon(transport.run, listener)
+            logger.info("member=%s of=%s term=%d", own.name, ",".join(members), node.term)
+            yield election
+            tg.cancel_scope.cancel()
+
+
+def _sender(transport: Transport) -> Callable[[tuple[Outgoing, ...]], None]:
+    def send(messages: tuple[Outgoing, ...]) -> None:
+        transport.send_all([(outgoing.to, outgoing.message) for outgoing in messages])
+
+    return send
+
+
+def _own_member(config: RaftConfig, host: Host) -> MemberConfig:
+    own = next((member for member in config.members if member.name == host.node_name), None)
+    if own is None:
+        names = ", ".join(member.name for member in config.members)
+        raise RefusedError(f"node {host.node_name!r} is not a member ({names}): name it with --node")
+    if len(config.members) > 1:
+        if not (config.insecure or host.allow_insecure):
+            raise RefusedError(INSECURE_REFUSAL)
+        logger.warning(
+            "members speak plain TCP: whoever reaches port %d from a member's address can vote", config.port_of(own)
+        )
+    return own
+
+
+def _timing_of(config: RaftConfig) -> Timing:
+    """Return the time spans; `fast` only where the machine can keep them.
+
+    :raises NotPermittedError: when it cannot.
+    """
+    if config.timing is Profile.FAST and sys.platform == "linux":
+        tick = clock_getres(CLOCK_MONOTONIC_COARSE)
+        if tick > COARSEST_TICK_SECONDS:
+            raise NotPermittedError(
+                f"timing fast: this kernel's tick is {tick * 1000:.0f} ms, and short leases need 4 ms or less: "
+                "use timing default"
+            )
+        if os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR):
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(FIFO_PRIORITY))
+            except PermissionError:
+                raise NotPermittedError(
+                    "timing fast: this process may not run as SCHED_FIFO: give it CAP_SYS_NICE "
+                    "(systemd: AmbientCapabilities=CAP_SYS_NICE), or use timing default"
+                ) from None
+    return config.time_spans

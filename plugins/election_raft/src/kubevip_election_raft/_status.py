@@ -1,0 +1,53 @@
+"""What a member knows of the group, for `kubevip status`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from kubevip import __version__
+from kubevip_election_raft._node import Node, Role
+from kubevip_election_raft._sockets import Endpoint
+from kubevip_election_raft._transport import Transport
+
+#: A member that was not heard for so long does not answer.
+SILENT_SECONDS = 3.0
+
+
+def describe_members(
+    node: Node, transport: Transport, endpoints: Mapping[str, Endpoint], now: float
+) -> Mapping[str, object]:
+    """Return leader, term, quorum ("2/3": how many answer, of how many) and a row for each member, JSON-compatible.
+
+    `waiting` says for whom a node without a leader waits, and why each does not answer; it is absent otherwise.
+    """
+    state, own = node.state, node.process.name
+    rows: list[dict[str, object]] = []
+    for name in node.members:
+        row: dict[str, object] = {"name": name, "address": str(endpoints[name])}
+        if name == own:
+            row |= {"state": state.role.value, "heard_ms": None, "rtt_ms": None, "version": __version__}
+        else:
+            link, heard = transport.links[name], now - transport.heard_at(name)
+            rtt = link.round_trip_seconds()
+            row |= {
+                "state": "leader" if name == state.leader else "silent" if heard > SILENT_SECONDS else "follower",
+                "heard_ms": None if math.isinf(heard) else round(heard * 1000),
+                "rtt_ms": None if rtt is None else round(rtt * 1000, 2),
+                "version": link.software,
+            }
+        rows.append(row)
+    silent = [name for name in transport.links if now - transport.heard_at(name) > SILENT_SECONDS]
+    described: dict[str, object] = {
+        "leader": state.leader,
+        "term": state.term,
+        "quorum": f"{len(node.members) - len(silent)}/{len(node.members)}",
+        "members": rows,
+    }
+    missing = len(node.members) // 2 + 1 - (len(node.members) - len(silent))
+    if state.role is not Role.LEADER and state.leader is None and missing > 0:
+        peers = ", ".join(
+            f"{name} at {endpoints[name]} ({transport.links[name].problem or 'no answer'})" for name in silent
+        )
+        described["waiting"] = f"waiting for {missing} of {peers}"
+    return described

@@ -1,0 +1,41 @@
+"""Raft election: members elect the holder among themselves, without any server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+
+from kubevip import Description, ElectionProvider, Host, Outlook, Provider, hookimpl
+from kubevip.abc import Election
+from kubevip_election_raft._config import RaftConfig
+
+
+@asynccontextmanager
+async def open_raft(config: RaftConfig, host: Host) -> AsyncGenerator[Election]:
+    """Join the group; ready when the sockets listen and the state is read, which is before anybody leads."""
+    from kubevip_election_raft._instance import open_instance
+
+    async with open_instance(config, host) as election:
+        yield election
+
+
+def describe_raft(config: RaftConfig, outlook: Outlook) -> Description:
+    """Say what the member would do here."""
+    from kubevip_election_raft._description import describe
+
+    return describe(config, outlook)
+
+
+RAFT = Provider(
+    name="raft",
+    summary="Members elect the holder among themselves (Raft), with the lease that takeovers wait for",
+    config=RaftConfig,
+    open=open_raft,
+    describe=describe_raft,
+)
+
+
+@hookimpl
+def kubevip_elections() -> Iterable[ElectionProvider]:
+    """Provide the election `raft`."""
+    yield RAFT

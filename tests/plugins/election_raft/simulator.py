@@ -1,0 +1,484 @@
+"""Deterministic simulation of a raft group: virtual time, one seed a schedule, invariants after every step.
+
+What it does to the group: messages dropped, delayed, reordered and duplicated; links cut in one or both directions;
+crashes that lose what was not synced; pauses; clocks at rates up to 8.3 % off; slow disks; members with other timings;
+false and true hints that a connection ended; graceful stops, transfers, changes of fitness.
+
+What must hold: at most one leader a term; at most one holder at any instant of real time, where whoever was told that
+it holds counts as a holder to the very end of its lease, even when it was killed, frozen or deposed, unless it released;
+no term is taken back by a restart; and once the network is good again, somebody holds soon. In two schedules of five
+the members are reckless: they vote and stand without PreVote and stickiness, because safety must not depend on these.
+
+    python -m tests.plugins.election_raft.simulator --seeds 100000      # prints each failing seed
+    python -m tests.plugins.election_raft.simulator --replay 4711       # with a trace of everything that happened
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from random import Random
+from typing import Any
+
+from attrs import define, field, frozen
+
+from kubevip_election_raft._messages import NOT_STANDING, HardState, Message, Process
+from kubevip_election_raft._node import Node, Ready, Role
+from kubevip_election_raft._voter import Voter
+from kubevip_election_raft._timing import FAST, RELAXED, Timing
+
+#: How far a clock may be slewed to either side.
+LARGEST_RATE_ERROR = 0.083
+
+#: How long after the last fault somebody must hold: a few rounds with random timeouts.
+LIVENESS_SECONDS = 4.0
+
+
+class ViolationError(AssertionError):
+    """An invariant does not hold."""
+
+
+@frozen(kw_only=True)
+class Weather:
+    """How bad a schedule is; probabilities per message or per second."""
+
+    members: int = 3
+    seconds: float = 4.0
+    loss: float = 0.02
+    duplication: float = 0.02
+    slow: float = 0.05  # of messages, up to a quarter of a second late
+    faults_per_second: float = 6.0
+    skew: float = LARGEST_RATE_ERROR
+    mixed_timing: bool = False
+    is_reckless: bool = False
+
+
+def draw_weather(rng: Random) -> Weather:
+    """Draw how bad a schedule is to be."""
+    return Weather(
+        members=rng.choice((3, 3, 3, 5)),
+        seconds=rng.uniform(1.5, 4.0),
+        loss=rng.choice((0.0, 0.02, 0.2)),
+        duplication=rng.choice((0.0, 0.05)),
+        slow=rng.choice((0.0, 0.05, 0.3)),
+        faults_per_second=rng.choice((2.0, 6.0, 12.0)),
+        skew=rng.choice((0.0, LARGEST_RATE_ERROR)),
+        mixed_timing=rng.random() < 0.2,
+        is_reckless=rng.random() < 0.4,
+    )
+
+
+class RecklessNode(Node):
+    """A member without the rules that only keep the peace: it asks nobody before it stands, and sticks to no leader."""
+
+    def __init__(self, **options: Any) -> None:  # Any: those of Node
+        super().__init__(**options)
+        self._voter = _RecklessVoter(
+            hard_state=options["hard_state"], promise_seconds=self.timing.promise_seconds, now=options["now"]
+        )
+
+    def _stand(self, now: float) -> None:
+        self._campaign(now)
+
+
+class _RecklessVoter(Voter):
+    def free_at(self, process: Process) -> float:
+        return -math.inf
+
+
+@define(kw_only=True, eq=False)
+class Machine:
+    """One member's machine: its clock, its disk, and the process that runs on it, if one does."""
+
+    name: str
+    timing: Timing
+    rate: float
+    offset: float
+    disk: HardState = HardState()
+    incarnation: int = 0
+    node: Node | None = None
+    frozen_until: float = 0.0
+    is_syncing: bool = False
+    queue: deque[Callable[[Node, float], Ready]] = field(factory=deque)
+    tick_at: float = math.inf
+    holds_until: float = -math.inf  # by its own clock: the latest end of a lease that it was ever told
+    fitness: int = 100
+
+    def local(self, real: float) -> float:
+        """Return what the clock of this machine shows."""
+        return self.offset + self.rate * real
+
+    def real(self, local: float) -> float:
+        """Return when the clock of this machine shows `local`."""
+        return (local - self.offset) / self.rate
+
+
+class World:
+    """A group and everything that happens to it."""
+
+    def __init__(
+        self, seed: int, *, prepare: Callable[[Node], None] | None = None, syncs: bool = True, trace: bool = False
+    ) -> None:
+        """Draw a schedule.
+
+        :param prepare: called with each node as it starts, to break something in it.
+        :param syncs: whether a member waits for its disk before it sends; without, a crash loses what it wrote.
+        """
+        self.seed, self.rng, self.now = seed, Random(seed), 0.0
+        self.weather = draw_weather(self.rng)
+        self.trace: list[str] | None = [] if trace else None
+        self._prepare, self._syncs = prepare, syncs
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._blocked: set[tuple[str, str]] = set()
+        self._leaders: dict[int, Process] = {}
+        self.has_good_network = False
+        self.terms_led = 0
+        names = [f"n{number + 1}" for number in range(self.weather.members)]
+        self.machines = {name: self._new_machine(name) for name in names}
+
+    def _new_machine(self, name: str) -> Machine:
+        timing = self.rng.choice((Timing(), FAST, RELAXED)) if self.weather.mixed_timing else Timing()
+        rate = 1.0 + self.rng.choice((-1.0, 1.0, self.rng.uniform(-1.0, 1.0))) * self.weather.skew
+        return Machine(name=name, timing=timing, rate=rate, offset=self.rng.uniform(0.0, 1e6))
+
+    # Running
+
+    def run(self) -> None:
+        """Play the schedule to its end.
+
+        :raises ViolationError: naming the seed and what does not hold.
+        """
+        for machine in self.machines.values():
+            self._start(machine)
+        moment = 0.0
+        while (moment := moment + self.rng.expovariate(self.weather.faults_per_second)) < self.weather.seconds:
+            self.at(moment, self._do_harm)
+        self.at(self.weather.seconds, self.heal)
+        self._play(self.weather.seconds + LIVENESS_SECONDS)
+        if not self.weather.is_reckless and not any(self._holds(machine) for machine in self.machines.values()):
+            self._fail("nobody holds although the network is good")
+
+    def at(self, moment: float, action: Callable[[], None]) -> None:
+        """Do `action` at `moment` in real time."""
+        self._count += 1
+        heapq.heappush(self._events, (moment, self._count, action))
+
+    def _play(self, until: float) -> None:
+        while self._events and self._events[0][0] <= until:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
+        self.now = until
+
+    # Processes
+
+    def _start(self, machine: Machine) -> None:
+        if machine.node is not None:
+            return
+        machine.incarnation += 1
+        machine.is_syncing = False
+        machine.queue.clear()
+        machine.node = (RecklessNode if self.weather.is_reckless else Node)(
+            process=Process(name=machine.name, incarnation=machine.incarnation),
+            members=tuple(self.machines),
+            timing=machine.timing,
+            hard_state=machine.disk,
+            rng=Random(self.rng.random()),
+            now=machine.local(self.now),
+        )
+        if self._prepare is not None:
+            self._prepare(machine.node)
+        self._note(machine, "starts with %s", machine.disk)
+        self._do(machine, lambda node, now: node.set_fitness(machine.fitness, now))
+
+    def _crash(self, machine: Machine) -> None:
+        if machine.node is None:
+            return
+        self._note(machine, "crashes")
+        machine.node, machine.tick_at, machine.frozen_until = None, math.inf, 0.0
+        for other in self.machines.values():  # its kernel ends its connections
+            if other is not machine and (machine.name, other.name) not in self._blocked and self.rng.random() < 0.8:
+                self.at(self.now + self._delay(), partial(self._do, other, _hint(machine.name)))
+
+    def _freeze(self, machine: Machine, seconds: float) -> None:
+        if machine.node is not None:
+            self._note(machine, "is frozen for %.3f s", seconds)
+            machine.frozen_until = max(machine.frozen_until, self.now + seconds)
+            self.at(machine.frozen_until, partial(self._drain, machine))
+
+    def _do(self, machine: Machine, action: Callable[[Node, float], Ready]) -> None:
+        """Let the process of `machine` do something, as soon as it runs and its disk is not at work."""
+        if machine.node is not None:
+            machine.queue.append(action)
+            self._drain(machine)
+
+    def _drain(self, machine: Machine) -> None:
+        while machine.queue and machine.node is not None and not machine.is_syncing:
+            if machine.frozen_until > self.now:
+                return
+            ready = machine.queue.popleft()(machine.node, machine.local(self.now))
+            if ready.hard_state is None:
+                self._emit(machine, ready)
+            elif not self._syncs:
+                self._emit(machine, ready)  # and the disk has it only if the process lives on
+                self.at(self.now + 1.0, partial(self._synced, machine, machine.incarnation, ready))
+            else:
+                machine.is_syncing = True
+                seconds = self.rng.choice((0.0002, 0.001, 0.001, 0.03))
+                if self.rng.random() < 0.3:  # the rename may be on disk although nobody was told yet
+                    self.at(self.now + seconds * 0.9, partial(self._write, machine, machine.incarnation, ready))
+                self.at(self.now + seconds, partial(self._synced, machine, machine.incarnation, ready))
+        self._schedule(machine)
+
+    def _write(self, machine: Machine, incarnation: int, ready: Ready) -> None:
+        if machine.incarnation == incarnation and machine.node is not None and ready.hard_state is not None:
+            if ready.hard_state.term < machine.disk.term:
+                self._fail(f"{machine.name} takes back its term")
+            machine.disk = ready.hard_state
+
+    def _synced(self, machine: Machine, incarnation: int, ready: Ready) -> None:
+        self._write(machine, incarnation, ready)
+        if self._syncs and machine.incarnation == incarnation and machine.node is not None:
+            machine.is_syncing = False
+            self._emit(machine, ready)
+            self._drain(machine)
+
+    def _schedule(self, machine: Machine) -> None:
+        is_able = machine.node is not None and not machine.is_syncing and machine.frozen_until <= self.now
+        if machine.node is None or not is_able or machine.node.deadline == math.inf:
+            return
+        moment = max(machine.real(machine.node.deadline), self.now)
+        if moment < machine.tick_at or machine.tick_at < self.now:
+            machine.tick_at = moment
+            self.at(moment, partial(self._tick, machine, machine.incarnation, moment))
+
+    def _tick(self, machine: Machine, incarnation: int, moment: float) -> None:
+        if machine.incarnation != incarnation or machine.node is None or machine.tick_at != moment:
+            return
+        machine.tick_at = math.inf
+        if machine.local(self.now) + 1e-9 >= machine.node.deadline:
+            self._do(machine, lambda node, now: node.tick(max(now, node.deadline)))
+        else:
+            self._schedule(machine)
+
+    # The network
+
+    def _emit(self, machine: Machine, ready: Ready) -> None:
+        assert machine.node is not None
+        sender = machine.node.process
+        for outgoing in ready.messages:
+            self._send(sender, outgoing.to, outgoing.message)
+        self._check(machine)
+
+    def _send(self, sender: Process, to: str, message: Message) -> None:
+        if (sender.name, to) in self._blocked or self.rng.random() < self._loss:
+            return
+        for _ in range(1 + (not self.has_good_network and self.rng.random() < self.weather.duplication)):
+            self.at(self.now + self._delay(), partial(self._deliver, sender, to, message))
+
+    def _deliver(self, sender: Process, to: str, message: Message) -> None:
+        if (sender.name, to) not in self._blocked:
+            machine = self.machines[to]
+            if self.trace is not None:
+                self._note(machine, "<- %s: %s", sender, message)
+            self._do(machine, lambda node, now: node.step(sender, message, now))
+
+    @property
+    def _loss(self) -> float:
+        return 0.0 if self.has_good_network else self.weather.loss
+
+    def _delay(self) -> float:
+        if not self.has_good_network and self.rng.random() < self.weather.slow:
+            return self.rng.uniform(0.0, 0.25)
+        return self.rng.uniform(0.0001, 0.002)
+
+    # Faults
+
+    def _do_harm(self) -> None:
+        machine = self.rng.choice(list(self.machines.values()))
+        leaders = [other for other in self.machines.values() if other.node and other.node.state.role is Role.LEADER]
+        if leaders and self.rng.random() < 0.5:  # what happens to a leader tells most
+            machine = self.rng.choice(leaders)
+        harm = self.rng.choice(
+            (self._crash, self._crash, self._pause, self._pause, self._cut, self._cut, self._cut_off, self._mend)
+            + (self._stop, self._transfer, self._hint, self._change_fitness, self._suspend, self._crash_quickly)
+            + (self._stand, self._stand)
+        )
+        harm(machine)
+
+    def heal(self) -> None:
+        """End all faults: from now on the network is good and every member runs."""
+        self.has_good_network = True
+        self._blocked.clear()
+        for machine in self.machines.values():
+            machine.frozen_until = min(machine.frozen_until, self.now)
+            machine.fitness = max(machine.fitness, 0)
+            self._start(machine)
+            self._do(machine, lambda node, now, fitness=machine.fitness: node.set_fitness(fitness, now))
+
+    def _pause(self, machine: Machine) -> None:
+        self._freeze(machine, self.rng.choice((0.02, 0.1, 0.16, 0.2, 0.5)) * self.rng.uniform(0.5, 1.5))
+
+    def _crash_quickly(self, machine: Machine) -> None:
+        self._crash(machine)
+        self.at(self.now + self.rng.uniform(0.0, 0.05), partial(self._start, machine))
+
+    def _cut(self, machine: Machine) -> None:
+        """Cut one direction of one link."""
+        other = self.rng.choice([name for name in self.machines if name != machine.name])
+        self._blocked.add((machine.name, other))
+        self._note(machine, "is not heard by %s", other)
+
+    def _cut_off(self, machine: Machine) -> None:
+        """Cut off a machine from all others, perhaps for a moment only."""
+        pairs = {pair for name in self.machines for pair in ((machine.name, name), (name, machine.name))}
+        self._blocked |= pairs
+        self._note(machine, "is cut off")
+        if self.rng.random() < 0.5:
+            self.at(self.now + self.rng.uniform(0.05, 0.5), partial(self._blocked.difference_update, pairs))
+
+    def _mend(self, machine: Machine) -> None:
+        self._blocked.clear()
+        for other in self.machines.values():
+            self._start(other)
+        self._note(machine, "and all others run, and all links work")
+
+    def _stop(self, machine: Machine) -> None:
+        """Stop gracefully: withdraw, release, end a moment later; come back."""
+
+        def leave(node: Node, now: float) -> Ready:
+            machine.holds_until = -math.inf  # withdrawn before the release
+            first = node.set_fitness(NOT_STANDING, now)
+            second = node.release(now)
+            return Ready(hard_state=second.hard_state or first.hard_state, messages=first.messages + second.messages)
+
+        self._note(machine, "stops gracefully")
+        self._do(machine, leave)
+        self.at(self.now + 0.1, partial(self._crash, machine))
+        self.at(self.now + self.rng.uniform(0.1, 0.5), partial(self._start, machine))
+
+    def _transfer(self, machine: Machine) -> None:
+        to = self.rng.choice(list(self.machines))
+
+        def move(node: Node, now: float) -> Ready:
+            refusal = node.transfer(to, now)
+            self._note(machine, "is to hand over to %s: %s", to, refusal or "yes")
+            return node.tick(now)
+
+        self._do(machine, move)
+
+    def _hint(self, machine: Machine) -> None:
+        for other in self.machines.values():
+            if other is not machine:
+                self._do(other, _hint(machine.name))
+
+    def _change_fitness(self, machine: Machine) -> None:
+        machine.fitness = self.rng.choice((0, 50, 100))
+        self._do(machine, lambda node, now, fitness=machine.fitness: node.set_fitness(fitness, now))
+
+    def _stand(self, machine: Machine) -> None:
+        """Let a member stand out of turn."""
+
+        def stand(node: Node, now: float) -> Ready:
+            if node.state.role is Role.FOLLOWER:
+                node._stand_at = now
+            return node.tick(now)
+
+        self._do(machine, stand)
+
+    def _suspend(self, machine: Machine) -> None:
+        self._do(machine, lambda node, now: node.suspended(now))
+
+    # What must hold
+
+    def _holds(self, machine: Machine) -> bool:
+        return machine.holds_until > machine.local(self.now)
+
+    def _check(self, machine: Machine) -> None:
+        assert machine.node is not None
+        state, process = machine.node.state, machine.node.process
+        if state.role is not Role.LEADER:
+            return
+        if self._leaders.setdefault(state.term, process) != process:
+            self._fail(f"{process} and {self._leaders[state.term]} both lead in term {state.term}")
+        if state.yielding_to is not None:
+            self._withdraw(machine)
+        elif state.lease_until > machine.local(self.now):
+            self._check_only_holder(machine, state.lease_until)
+
+    def _check_only_holder(self, machine: Machine, lease_until: float) -> None:
+        if not self._holds(machine):
+            self._note(machine, "holds")
+        for other in self.machines.values():
+            if other is not machine and self._holds(other):
+                left = other.real(other.holds_until) - self.now
+                self._fail(f"{machine.name} holds {left * 1000:.1f} ms before the lease of {other.name} is over")
+        machine.holds_until = max(machine.holds_until, lease_until)
+
+    def _withdraw(self, machine: Machine) -> None:
+        """What the owner of a leader does that is to yield: withdraw, then release."""
+
+        def release(node: Node, now: float) -> Ready:
+            if node.state.yielding_to is None:
+                return node.tick(now)
+            machine.holds_until = -math.inf
+            return node.release(now)
+
+        self.at(self.now + 0.002, partial(self._do, machine, release))
+
+    def _fail(self, message: str) -> None:
+        raise ViolationError(f"seed {self.seed}, {self.now:.4f} s: {message}")
+
+    def _note(self, machine: Machine, message: str, *args: object) -> None:
+        if self.trace is not None:
+            role = machine.node.state.role.value if machine.node is not None else "down"
+            term = machine.node.term if machine.node is not None else machine.disk.term
+            text = f"{self.now * 1000:9.2f} ms  {machine.name} {role:13} term {term:3}  {message % args}"
+            self.trace.append(text)
+
+
+def _hint(name: str) -> Callable[[Node, float], Ready]:
+    return lambda node, now: node.disconnected(name, now)
+
+
+def failures(
+    seeds: Iterable[int], *, prepare: Callable[[Node], None] | None = None, syncs: bool = True
+) -> Iterable[ViolationError]:
+    """Play each seed and yield what went wrong."""
+    for seed in seeds:
+        try:
+            World(seed, prepare=prepare, syncs=syncs).run()
+        except ViolationError as violation:
+            yield violation
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; exit status 1 if an invariant did not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many schedules to play")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--replay", type=int, help="play this seed alone and print everything that happens")
+    options = parser.parse_args(arguments)
+    if options.replay is not None:
+        world = World(options.replay, trace=True)
+        try:
+            world.run()
+        except ViolationError as violation:
+            world.trace = [*(world.trace or ()), str(violation)]
+        print("\n".join(world.trace or ()))
+        return 0
+    found = 0
+    for violation in failures(range(options.first, options.first + options.seeds)):
+        found += 1
+        print(violation, flush=True)
+    print(f"{options.seeds} schedules, {found} failed")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
