@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path as FilePath
     from random import Random
 
@@ -64,7 +64,9 @@ class Candidacy:
     """What an election is given to stand for one group.
 
     `report` takes each change and each renewal, from the event-loop thread. `fitness` is 0 (unfit) to 100 and changes
-    while standing. `grace_seconds` bounds the release after a cancellation.
+    while standing. `grace_seconds` bounds the release after a cancellation. `withdrawn()` returns when nothing is up
+    any more that was guarded by an earlier report: after reporting `Following`, an election that gives leadership away
+    without being cancelled awaits it before it releases; without it, it waits for the end of the lease.
     """
 
     group: str
@@ -72,6 +74,7 @@ class Candidacy:
     fitness: Latest[int]
     placement: Placement
     grace_seconds: float
+    withdrawn: Callable[[], Awaitable[None]] | None = None
 
 
 class Level(enum.IntEnum):

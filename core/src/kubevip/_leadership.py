@@ -120,7 +120,12 @@ class Campaign:
                 self._report(now)
 
         candidacy = Candidacy(
-            group=self._group, report=report, fitness=fitness, placement=placement, grace_seconds=grace_seconds
+            group=self._group,
+            report=report,
+            fitness=fitness,
+            placement=placement,
+            grace_seconds=grace_seconds,
+            withdrawn=self._tenures.unwound,
         )
 
         async def stand() -> None:
