@@ -135,11 +135,24 @@ def test_a_cluster_that_does_not_become_whole_is_an_error_that_says_what_is_miss
         with arena.watched() as (lab, watch):
             wait_until_whole(lab, watch, TIMEOUT_SECONDS)
             for node in lab.nodes:
-                FAULTS["term"].inject(lab, node)
+                lab.network.cut(node)
             watch.pump(1.0)
             wait_until_whole(lab, watch, 1.0)
 
-    with pytest.raises(KubevipError, match=r"not whole within 1 s: 0 hosts answer ARP; n1 does not run"):
+    with pytest.raises(KubevipError, match=r"not whole within 1 s: 0 hosts answer ARP; the nodes say that all is well"):
+        call(body)
+
+
+@pytest.mark.netns
+def test_a_daemon_that_has_ended_is_not_waited_for(arena: Arena) -> None:
+    def body() -> None:
+        with arena.watched() as (lab, watch):
+            wait_until_whole(lab, watch, TIMEOUT_SECONDS)
+            FAULTS["term"].inject(lab, "n2")
+            watch.pump(1.0)
+            wait_until_whole(lab, watch, 1000.0)
+
+    with pytest.raises(KubevipError, match=r"^lock on n2 has ended with status 0$"):
         call(body)
 
 

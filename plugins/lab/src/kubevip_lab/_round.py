@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _STEADY_SECONDS = 0.3
 _BEFORE_SECONDS = 0.2
+_PAUSE_SECONDS = 0.05  # between two questions to the nodes how they are
 _HOLD_SECONDS = 1.0  # a fault lasts at least so long after the address was taken over
 _AFTER_SECONDS = 0.5
 _FLUSH_SECONDS = 0.1  # longer than a prober keeps records to itself
@@ -59,24 +60,28 @@ class Round:
 def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
     """Wait until one node holds the address, clients are answered and all nodes take part; return who holds it.
 
-    :raises KubevipError: when it is not so within `seconds`, with what is missing.
+    :raises KubevipError: when it is not so within `seconds`, with what is missing; at once when a daemon has ended.
     """
     end = monotonic() + seconds
-    while True:
-        left = end - monotonic()
-        is_steady = watch.pump(
-            max(left, 0.0), lambda: len(watch.macs(_STEADY_SECONDS)) == 1 and watch.is_answered(_STEADY_SECONDS)
+
+    def is_worth_a_look() -> bool:
+        return any(daemon.pid is None for daemon in lab.subject.daemons.values()) or (
+            len(watch.macs(_STEADY_SECONDS)) == 1 and watch.is_answered(_STEADY_SECONDS)
         )
+
+    while True:
+        is_steady = watch.pump(max(end - monotonic(), 0.0), is_worth_a_look)
+        for node, daemon in lab.subject.daemons.items():
+            if daemon.pid is None:
+                raise KubevipError(f"{lab.subject.name} on {node} has ended with status {daemon.exit_status}")
+        holders = [lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)]
         trouble = lab.subject.trouble() if is_steady else _what_is_missing(lab, watch)
-        if is_steady and not trouble:
-            (mac,) = watch.macs(_STEADY_SECONDS)
-            holder = lab.node_of(mac)
-            if holder in lab.nodes:
-                return str(holder)
-            trouble = f"{mac} answers for the address, which is no node's"
-        if left <= 0:
+        if not trouble and holders[0] in lab.nodes:
+            return str(holders[0])
+        if monotonic() >= end:
+            trouble = trouble or f"{holders[0] or 'a stranger'} answers for the address, which is no node"
             raise KubevipError(f"the cluster was not whole within {seconds:.0f} s: {trouble}")
-        watch.pump(0.05)
+        watch.pump(_PAUSE_SECONDS)
 
 
 def _what_is_missing(lab: Lab, watch: Watch) -> str:
