@@ -240,6 +240,8 @@ class Desired:
     members: tuple[Member, ...] = ()
     cluster: str = ""
     node_name: str | None = None
+    form: str = field(default="", eq=False)
+    """What the source calls the form of the text ("native"), for people."""
     digest: str = ""
     """Eight hexadecimal digits that name this text of the configuration; differs between nodes only when their files
     do."""

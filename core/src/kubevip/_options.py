@@ -65,7 +65,7 @@ def options_from(given: Mapping[str, object], environment: Mapping[str, str]) ->
     node, node_from = pick("node", "KUBEVIP_NODE", "NODE_NAME")
     instance = instance_name(pick("instance")[0], environment)
     return Options(
-        config=Path(config) if config else DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None,
+        config=Path(config) if config else DEFAULT_CONFIG,
         plugins=split_names(plugins) if plugins is not None else None,
         node=node,
         node_from=node_from or "--node",

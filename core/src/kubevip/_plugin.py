@@ -87,13 +87,14 @@ def installed() -> list[Origin]:
 
 def built_in() -> Origin:
     """Return the core's own plugin, which cannot be left out."""
+    from kubevip import __version__  # which imports much of the core, and so comes last
 
     def load() -> object:
         from kubevip._builtin import plugin
 
         return plugin
 
-    return Origin(name="built-in", distribution=CORE_DISTRIBUTION, load=load)
+    return Origin(name="built-in", distribution=CORE_DISTRIBUTION, version=__version__, load=load)
 
 
 def load_plugin(origin: Origin) -> Plugin:

@@ -78,6 +78,7 @@ def read_configuration(data: bytes, file: str, environment: Mapping[str, str]) -
         raise ConfigError([document.places.problem("expected a mapping of keys at the top level")])
     mapping = cast("Mapping[str, object]", value)
     version = mapping.get("apiVersion")
+    form = "original" if version is None else "native"
     if version is None:
         desired, warnings = read_original(mapping, document.places, environment)
     elif version == API_VERSION:
@@ -87,7 +88,7 @@ def read_configuration(data: bytes, file: str, environment: Mapping[str, str]) -
             f"expected {API_VERSION}, got {str(version)[:60]!r}; a file without this key is of kube-vip's own format"
         )
         raise ConfigError([document.places.problem(message, "apiVersion")])
-    return evolve(desired, digest=hashlib.sha256(data).hexdigest()[:8]), warnings
+    return evolve(desired, form=form, digest=hashlib.sha256(data).hexdigest()[:8]), warnings
 
 
 def _refusal(path: Path, message: str) -> ConfigError:

@@ -1,0 +1,198 @@
+"""What this machine would do with a configuration, for `kubevip check` and `kubevip plan`; touches nothing.
+
+What is particular to an election, an announcer or a proxy is told by its provider's `describe`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from attrs import evolve, frozen
+
+from kubevip._bootstrap import load
+from kubevip._contract import Description, Outlook
+from kubevip._machine import read_machine
+from kubevip._model import Kind, Severity
+from kubevip._node_name import node_name
+from kubevip._resolve import resolve
+from kubevip._structure import in_file_order
+from kubevip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kubevip._machine import Machine
+    from kubevip._model import AgentItem, Group, LoadBalancer, Problem, VirtualIP
+    from kubevip._options import Options
+    from kubevip._plugins import PluginRegistry
+    from kubevip._resolved import Resolved, ResolvedInstance
+
+
+@frozen(kw_only=True)
+class Told:
+    """What a provider tells of one of its instances; `lines` are its own words."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class WhileLeading:
+    """What would be here while this node leads a group: addresses and announcements, and what listens on them."""
+
+    group: str
+    announced: tuple[str, ...]
+    served: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Survey:
+    """Everything that the providers tell about a configuration, in the order in which to show it.
+
+    `is_here` tells whether this machine is the node that was looked at; where it is none of the configured ones, the
+    first of them stands for it.
+    """
+
+    file: str
+    form: str
+    options: Options
+    node: str
+    is_here: bool
+    machine: Machine
+    resolved: Resolved
+    elections: tuple[Told, ...]
+    groups: tuple[WhileLeading, ...]
+    always: tuple[str, ...]
+    agents: tuple[Told, ...]
+    firewall: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems for which the configuration, or a part of it, would be refused."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+
+def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = False) -> Survey:
+    """Read the configuration and ask what would come of it.
+
+    :param is_about_file: judge the file and not the machine: a machine that is none of the nodes will do, and what
+        the daemon's `--insecure` would allow is a warning.
+    :raises ConfigError: when the configuration is refused whole, or for want of a node name.
+    """
+    loaded = anyio.run(load, options, registry)
+    resolved = resolve((loaded.base, loaded.file), registry)
+    machine = read_machine()
+    is_here = True
+    try:
+        node = node_name(options, node_name=resolved.node_name, members=resolved.members, machine=machine)
+    except ConfigError:
+        if not is_about_file:
+            raise
+        node, is_here = resolved.members[0].name, False
+    surveyor = _Surveyor(options, resolved, node, machine)
+    elections = surveyor.elections()
+    groups = tuple(surveyor.while_leading(group) for group in resolved.groups)
+    always = surveyor.served(tuple(it for it in resolved.load_balancers if not it.bind_to), resolved.vips)
+    agents = surveyor.agents()
+    described = surveyor.problems
+    if not is_here:  # what a stranger lacks says nothing of the nodes
+        described = [problem for problem in described if problem.severity is Severity.ERROR]
+    if is_about_file and not options.insecure:
+        lenient = survey(evolve(options, insecure=True), registry, is_about_file=True).problems
+        described = [it if it in lenient else evolve(it, severity=Severity.WARNING) for it in described]
+    return Survey(
+        file=str(options.config),
+        form=loaded.file.form,
+        options=options,
+        node=node,
+        is_here=is_here,
+        machine=machine,
+        resolved=resolved,
+        elections=elections,
+        groups=groups,
+        always=always,
+        agents=agents,
+        firewall=tuple(dict.fromkeys(surveyor.firewall)),
+        problems=tuple(in_file_order((*loaded.warnings, *resolved.problems, *described))),
+    )
+
+
+class _Surveyor:
+    """Asks the providers, and collects what they tell of problems and of the firewall."""
+
+    def __init__(self, options: Options, resolved: Resolved, node: str, machine: Machine) -> None:
+        self.resolved = resolved
+        self.problems: list[Problem] = []
+        self.firewall: list[str] = []
+        devices = {vip.name: machine.device_for(vip.address, vip.interface) for vip in resolved.vips}
+        self.outlook = Outlook(
+            node_name=node,
+            instance=options.instance,
+            machine=machine,
+            allow_insecure=options.insecure,
+            devices={name: device for name, device in devices.items() if device},
+        )
+
+    def elections(self) -> tuple[Told, ...]:
+        told: list[Told] = []
+        for instance in self.resolved.of_kind(Kind.ELECTION):
+            groups = {group.name for group in self.resolved.groups if group.election == instance.name}
+            vips = tuple(vip for vip in self.resolved.vips if vip.group in groups)
+            told.append(Told(name=instance.name, lines=self._ask(instance, vips=vips)))
+        return tuple(told)
+
+    def agents(self) -> tuple[Told, ...]:
+        told: list[Told] = []
+        for agent in self.resolved.agents:
+            instance = self.resolved.instance(Kind.AGENT, agent.name)
+            lines = self._ask(instance) if instance is not None else ()
+            told.append(Told(name=agent.name, lines=lines or (_where(agent),)))
+        return tuple(told)
+
+    def while_leading(self, group: Group) -> WhileLeading:
+        vips = tuple(vip for vip in self.resolved.vips if vip.group == group.name)
+        names = {vip.name for vip in vips}
+        bound = tuple(it for it in self.resolved.load_balancers if not names.isdisjoint(it.bind_to))
+        return WhileLeading(group=group.name, announced=tuple(self._announced(vips)), served=self.served(bound, vips))
+
+    def _announced(self, vips: Sequence[VirtualIP]) -> Iterator[str]:
+        for name in dict.fromkeys(name for vip in vips for name in vip.announcers):
+            instance = self.resolved.instance(Kind.ANNOUNCER, name)
+            if instance is not None:
+                yield from self._ask(instance, vips=tuple(vip for vip in vips if name in vip.announcers))
+
+    def served(self, balancers: Sequence[LoadBalancer], vips: Sequence[VirtualIP]) -> tuple[str, ...]:
+        lines: list[str] = []
+        for name in dict.fromkeys(it.proxy for it in balancers):
+            instance = self.resolved.instance(Kind.PROXY, name)
+            if instance is not None:
+                mine = tuple(it for it in balancers if it.proxy == name)
+                lines += self._ask(instance, vips=tuple(vips), balancers=mine)
+        return tuple(lines)
+
+    def _ask(
+        self, instance: ResolvedInstance, vips: tuple[VirtualIP, ...] = (), balancers: tuple[LoadBalancer, ...] = ()
+    ) -> tuple[str, ...]:
+        describe = instance.provider.describe
+        if describe is None:
+            return ()
+        outlook = evolve(self.outlook, vips=vips, load_balancers=balancers)
+        description: Description = describe(instance.config, outlook)
+        self.firewall += description.firewall
+        self.problems += _placed(description.problems, instance)
+        return description.lines
+
+
+def _placed(problems: Iterable[Problem], instance: ResolvedInstance) -> Iterator[Problem]:
+    """Place what a provider says of its own section, to which its paths are relative."""
+    for problem in problems:
+        if problem.place.line or problem.place.file not in ("", "(built in)"):
+            yield problem  # of an item, which knows its place
+        else:
+            yield evolve(problem, place=instance.places.at(*problem.place.path))
+
+
+def _where(agent: AgentItem) -> str:
+    return "on every node" if agent.group is None else f"on the node that leads {agent.group}"
