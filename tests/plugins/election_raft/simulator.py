@@ -28,9 +28,10 @@ from typing import Any
 from attrs import define, field, frozen
 
 from kubevip_election_raft._messages import NOT_STANDING, HardState, Message, Process
-from kubevip_election_raft._node import Node, Ready, Role
-from kubevip_election_raft._voter import Voter
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Ready, Role
 from kubevip_election_raft._timing import FAST, RELAXED, Timing
+from kubevip_election_raft._voter import Voter
 
 #: How far a clock may be slewed to either side.
 LARGEST_RATE_ERROR = 0.083
@@ -51,7 +52,8 @@ class Weather:
     seconds: float = 4.0
     loss: float = 0.02
     duplication: float = 0.02
-    slow: float = 0.05  # of messages, up to a quarter of a second late
+    slow: float = 0.05  # of messages
+    slowest: float = 0.25  # how late they are at most
     faults_per_second: float = 6.0
     skew: float = LARGEST_RATE_ERROR
     mixed_timing: bool = False
@@ -66,6 +68,7 @@ def draw_weather(rng: Random) -> Weather:
         loss=rng.choice((0.0, 0.02, 0.2)),
         duplication=rng.choice((0.0, 0.05)),
         slow=rng.choice((0.0, 0.05, 0.3)),
+        slowest=rng.choice((0.25, 1.0)),
         faults_per_second=rng.choice((2.0, 6.0, 12.0)),
         skew=rng.choice((0.0, LARGEST_RATE_ERROR)),
         mixed_timing=rng.random() < 0.2,
@@ -294,7 +297,7 @@ class World:
 
     def _delay(self) -> float:
         if not self.has_good_network and self.rng.random() < self.weather.slow:
-            return self.rng.uniform(0.0, 0.25)
+            return self.rng.uniform(0.0, self.weather.slowest)
         return self.rng.uniform(0.0001, 0.002)
 
     # Faults
@@ -386,7 +389,7 @@ class World:
 
         def stand(node: Node, now: float) -> Ready:
             if node.state.role is Role.FOLLOWER:
-                node._stand_at = now
+                node._standing.at = now
             return node.tick(now)
 
         self._do(machine, stand)

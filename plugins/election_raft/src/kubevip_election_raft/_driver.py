@@ -16,7 +16,8 @@ import anyio.lowlevel
 from anyio import CapacityLimiter, Event, create_task_group, move_on_after, to_thread
 
 from kubevip_election_raft._messages import HardState
-from kubevip_election_raft._node import Node, Outgoing, Ready, SoftState
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Outgoing, Ready, SoftState
 
 logger = logging.getLogger("kubevip.raft")
 

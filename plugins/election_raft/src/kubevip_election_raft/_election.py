@@ -19,11 +19,12 @@ from anyio import (
 )
 from attrs import define
 
-from kubevip import Candidacy, Following, Latest, Leading
+from kubevip import Candidacy, Cause, Following, Latest, Leading
 from kubevip.errors import ElectionError
 from kubevip_election_raft._driver import Clock, Driver
-from kubevip_election_raft._messages import NOT_STANDING, Message, Process, TransferRequest, TransferResponse
-from kubevip_election_raft._node import Node, Ready, Role, SoftState
+from kubevip_election_raft._messages import NOT_STANDING, Message, Process, Release, TransferRequest, TransferResponse
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Ready, Rise, Role, SoftState
 
 logger = logging.getLogger("kubevip.raft")
 
@@ -40,11 +41,11 @@ class Seat:
     term: int = -1
     following: Following | None = None
 
-    def tell(self, state: SoftState, valid_until: float) -> None:
+    def tell(self, state: SoftState, valid_until: float, cause: Cause | None) -> None:
         """Report what `state` means for the group: each renewal, and each change of the leader."""
         if valid_until > -math.inf:
             self.term, self.following = state.term + self.term_offset, None
-            self.candidacy.report(Leading(term=self.term, valid_until=valid_until))
+            self.candidacy.report(Leading(term=self.term, valid_until=valid_until, cause=cause))
             return
         following = Following(leader=state.leader if state.role is not Role.LEADER else None)
         if following != self.following:
@@ -80,6 +81,8 @@ class RaftElection:
         self._last_terms: dict[str, int] = {}  # of groups that stood before
         self._state: Latest[SoftState | None] = Latest(None)
         self._told: tuple[object, ...] = ()
+        self._rise: Rise | None = None
+        self._cause: Cause | None = None  # what `_rise` is to the core
         self._yielding = Event()
         self._answers: dict[int, Callable[[str], None]] = {}
 
@@ -171,7 +174,9 @@ class RaftElection:
         anyio_now = current_time()
         left = state.lease_until - self._clock.now()
         holds = state.role is Role.LEADER and left > 0 and state.yielding_to is None
-        seat.tell(state, anyio_now + left if holds else -math.inf)
+        if holds and state.rise is not None and state.rise is not self._rise:
+            self._rise, self._cause = state.rise, _cause_of(state.rise, anyio_now - self._clock.now())
+        seat.tell(state, anyio_now + left if holds else -math.inf, self._cause)
 
     def _log(self, state: SoftState) -> None:
         before = self._told[:3]
@@ -219,9 +224,16 @@ class RaftElection:
         self._set_fitness()
         if self._seats or self._driver is None:
             return
-        was_leading = self._state.value is not None and self._state.value.role is Role.LEADER
-        self._driver.do(lambda node, now: node.release(now))
-        if was_leading and len(self._members) > 1:  # stay and vote until the heir leads
+        has_heir = Latest(False)
+
+        def release(node: Node, now: float) -> Ready:
+            ready = node.release(now)
+            messages = [outgoing.message for outgoing in ready.messages]
+            has_heir.set(any(isinstance(message, Release) and message.heir is not None for message in messages))
+            return ready
+
+        self._driver.do(release)
+        if has_heir.value:  # stay and vote until it leads
             await self._state.wait_until(
                 lambda state: state is not None and state.leader not in (None, self._process.name)
             )
@@ -265,3 +277,9 @@ class RaftElection:
         with move_on_after(ANSWER_SECONDS):
             return await refusal.wait_until(lambda text: text is not None) or ""
         return f"the leader {state.leader} does not answer"
+
+
+def _cause_of(rise: Rise, offset: float) -> Cause:
+    """Return the same in the time of the event loop, which is `offset` ahead of the node's clock."""
+    silent_since = None if rise.silent_since is None else rise.silent_since + offset
+    return Cause(why=rise.why, silent_since=silent_since, stood_at=rise.stood_at + offset)

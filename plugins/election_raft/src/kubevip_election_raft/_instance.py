@@ -20,7 +20,8 @@ from kubevip_election_raft._description import INSECURE_REFUSAL
 from kubevip_election_raft._driver import Driver
 from kubevip_election_raft._election import RaftElection
 from kubevip_election_raft._messages import Process
-from kubevip_election_raft._node import Node, Outgoing
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Outgoing
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
 from kubevip_election_raft._storage import Storage

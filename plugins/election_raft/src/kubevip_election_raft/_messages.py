@@ -146,11 +146,13 @@ class HeartbeatResponse:
 class Release:
     """The sender holds nothing under `grant` any more and never will again.
 
-    From a leader it also ends its leadership; `heir` then stands at once (TimeoutNow, Raft thesis 3.10).
+    From a leader it also ends its leadership; `heir` then stands at once (TimeoutNow, Raft thesis 3.10). `why` is a few
+    words for people.
     """
 
     grant: Grant
     heir: str | None = None
+    why: str = ""
 
 
 @frozen(kw_only=True)

@@ -88,6 +88,11 @@ class Lease:
         return asked[self._quorum - 1] + self.promise_seconds / CLOCK_RATIO
 
     @property
+    def is_held(self) -> bool:
+        """Whether a majority ever promised."""
+        return len(self._promised) >= self._quorum
+
+    @property
     def voters_bound_until(self) -> float:
         """When the promises behind `until` have run out at the voters as well, as far as clocks agree."""
         return self.until + self.promise_seconds - self.promise_seconds / CLOCK_RATIO

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 
 from kubevip import __version__
-from kubevip_election_raft._node import Node, Role
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Role
 from kubevip_election_raft._sockets import Endpoint
 from kubevip_election_raft._transport import Transport
 
@@ -31,7 +32,7 @@ def describe_members(
             link, heard = transport.links[name], now - transport.heard_at(name)
             rtt = link.round_trip_seconds()
             row |= {
-                "state": "leader" if name == state.leader else "silent" if heard > SILENT_SECONDS else "follower",
+                "state": "leader" if name == state.leader else "unreachable" if heard > SILENT_SECONDS else "follower",
                 "heard_ms": None if math.isinf(heard) else round(heard * 1000),
                 "rtt_ms": None if rtt is None else round(rtt * 1000, 2),
                 "version": link.software,

@@ -74,6 +74,10 @@ class Voter:
             wait_seconds=wait,
         )
 
+    def put_off(self, request: PreVoteRequest, seconds: float) -> PreVoteResponse:
+        """Refuse a pre-vote that could be given, because this member stands itself and goes first."""
+        return PreVoteResponse(term=self.hard_state.term, asked=request.term, is_granted=False, wait_seconds=seconds)
+
     def vote(self, process: Process, request: VoteRequest, now: float) -> VoteResponse:
         """Give or refuse the vote in the current term, and with it the promise: first come, first served (3.4)."""
         wait = self.wait_seconds(process, now)
