@@ -4,7 +4,9 @@ Nothing here needs pytest. The `check_...` functions raise AssertionError with t
 that is broken.
 """
 
+from kubevip.testing._announcers import Wire, check_announcer
 from kubevip.testing._clock import VirtualTimeLoop
+from kubevip.testing._config_sources import Edits, check_source
 from kubevip.testing._elections import check_election, check_handover
 from kubevip.testing._fakes import (
     FakeAnnouncer,
@@ -14,19 +16,25 @@ from kubevip.testing._fakes import (
     make_host,
 )
 from kubevip.testing._plugins import check_plugin, check_provider, undocumented_fields
+from kubevip.testing._proxies import check_proxy
 from kubevip.testing._tenures import ManualTenure, make_tenure
 
 __all__ = [
+    "Edits",
     "FakeAnnouncer",
     "FakeProxy",
     "ManualElection",
     "ManualTenure",
     "Recorder",
     "VirtualTimeLoop",
+    "Wire",
+    "check_announcer",
     "check_election",
     "check_handover",
     "check_plugin",
     "check_provider",
+    "check_proxy",
+    "check_source",
     "make_host",
     "make_tenure",
     "undocumented_fields",

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep
+from anyio.lowlevel import checkpoint
 from attrs import frozen
 
 from kubevip._contract import Candidacy, Leading
@@ -79,6 +80,7 @@ class _Stand:
             fitness=Latest(100),
             placement=Placement(),
             grace_seconds=self._limits.grace_seconds,
+            withdrawn=checkpoint,  # nothing is guarded here, so nothing has to be withdrawn
         )
         try:
             with self._scope:

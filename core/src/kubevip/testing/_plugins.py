@@ -84,6 +84,8 @@ def check_provider(provider: AnyProvider) -> None:
     _takes(provider, "open", "config, host")
     if provider.describe is not None:
         _takes(provider, "describe", "config, outlook")
+    if provider.cleanup is not None:
+        _takes(provider, "cleanup", "instance, state_dir")
 
 
 def undocumented_fields(cls: type) -> tuple[str, ...]:
