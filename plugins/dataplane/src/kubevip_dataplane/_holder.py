@@ -71,11 +71,21 @@ def find_holder(address: IPAddress | None, port: int) -> str:
 
 
 def _process_with(inode: int) -> str:
-    wanted = f"socket:[{inode}]"
+    if _has(Path("/proc/self"), inode):
+        return "another load balancer of this kubevip"
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it ended, or is somebody else's
-                for fd in os.scandir(entry / "fd"):
-                    if os.readlink(fd) == wanted:
-                        return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
+        if entry.name.isdigit() and _has(entry, inode):
+            with contextlib.suppress(OSError):
+                return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
     return ""
+
+
+def _has(process: Path, inode: int) -> bool:
+    """Whether a process has the socket `inode` open; False if it ended, or is somebody else's."""
+    wanted = f"socket:[{inode}]"
+    with contextlib.suppress(OSError), os.scandir(process / "fd") as descriptors:
+        for fd in descriptors:
+            with contextlib.suppress(OSError):
+                if os.readlink(fd) == wanted:
+                    return True
+    return False

@@ -92,14 +92,11 @@ def _open_at(listener: Listener, family: socket.AddressFamily, host: str, *, is_
     return opened
 
 
-_looking = CapacityLimiter(1)
-
-
 async def _explain(listener: Listener, error: OSError) -> str:
     place = show_place(listener.address, listener.port)
     start = f"load balancer {listener.name!r} cannot listen on {place}/tcp: "
     if error.errno == errno.EADDRINUSE:
-        holder = await to_thread.run_sync(find_holder, listener.address, listener.port)
+        holder = await to_thread.run_sync(find_holder, listener.address, listener.port, limiter=CapacityLimiter(1))
         return start + f"{holder or 'another process has the port'}; stop that or choose another port"
     if error.errno in (errno.EACCES, errno.EPERM):
         return start + "not permitted; a port below 1024 needs root or CAP_NET_BIND_SERVICE"

@@ -35,10 +35,14 @@ class Closable(Protocol):
 
 
 class Loop:
-    """Calls sources on their events, callbacks soon or at a time, until `stop`."""
+    """Calls sources on their events, callbacks soon or at a time, until `stop`.
 
-    def __init__(self) -> None:
-        self.now = monotonic()
+    :param clock: what tells the time, in seconds; must not go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self.now = clock()
         """The clock, read once per turn."""
         self._epoll = select.epoll()
         self._sources: dict[int, Source] = {}
@@ -84,25 +88,29 @@ class Loop:
 
     def run(self) -> None:
         """Run until stopped."""
-        poll, sources = self._epoll.poll, self._sources
         while not self._is_stopped:
-            batch = poll(self._patience(), BATCH)
-            self.now = monotonic()
-            self._is_in_batch = True
-            for fd, events in batch:
-                if (source := sources.get(fd)) is not None:
-                    source.on_events(events)
-            self._is_in_batch = False
-            if self._discarded:
-                for thing in self._discarded:
-                    thing.close()
-                self._discarded.clear()
-            for _ in range(len(self._soon)):
-                self._soon.popleft()()
-            while self._timers and self._timers[0][0] <= self.now:
-                heappop(self._timers)[2]()
+            self.turn(self._patience())
+
+    def turn(self, patience: float | None) -> None:
+        """Wait up to `patience` seconds (None: for ever) for events, and deal with all that is due then."""
+        batch = self._epoll.poll(patience, BATCH)
+        self.now = self._clock()
+        sources = self._sources
+        self._is_in_batch = True
+        for fd, events in batch:
+            if (source := sources.get(fd)) is not None:
+                source.on_events(events)
+        self._is_in_batch = False
+        if self._discarded:
+            for thing in self._discarded:
+                thing.close()
+            self._discarded.clear()
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
+        while self._timers and self._timers[0][0] <= self.now:
+            heappop(self._timers)[2]()
 
     def _patience(self) -> float | None:
         if self._soon:
             return 0
-        return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
+        return max(0.0, self._timers[0][0] - self._clock()) if self._timers else None

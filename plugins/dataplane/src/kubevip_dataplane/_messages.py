@@ -75,7 +75,7 @@ class Decoder:
 def _parse(body: bytes) -> Message:
     try:
         message: Any = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MessageError(f"not JSON: {error}") from error
     if not isinstance(message, dict) or not isinstance(cast("Message", message).get("do"), str):
         raise MessageError('not an object with "do"')

@@ -76,13 +76,9 @@ class Names:
             now = self._current_time()
             due = sorted(name for name in wanted if self._due.get(name, 0.0) <= now)
             if due:
-                before = (dict(self._addresses), dict(self._problems))
                 async with create_task_group() as tg:
                     for name in due:
                         tg.start_soon(self._ask, name)
-                if before != (self._addresses, self._problems):
-                    for user in tuple(self._users):
-                        user.names_changed()
                 continue
             patience = min((self._due[name] - now for name in wanted), default=None)
             with move_on_after(patience):
@@ -98,6 +94,7 @@ class Names:
                 problem = f"its name is not known: {error.strerror or error}"
             else:
                 answers = [str(answer[4][0]) for answer in found]
+        before = (self._addresses.get(name), self._problems.get(name))
         if answers:
             if self._addresses.get(name) not in answers:  # the same one, as long as it is among them
                 self._addresses[name] = answers[0]
@@ -105,3 +102,7 @@ class Names:
         else:
             self._problems[name] = problem
         self._due[name] = self._current_time() + (REFRESH_SECONDS if answers else RETRY_SECONDS)
+        if before != (self._addresses.get(name), self._problems.get(name)):
+            for user in tuple(self._users):
+                if name in user.names():
+                    user.names_changed()

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from random import Random
 
+    from anyio.abc import TaskStatus
+
     from kubevip_dataplane._messages import Message
 
 logger = logging.getLogger("kubevip.dataplane")
@@ -65,12 +67,10 @@ class Worker:
         """The process id, while there is one."""
         return self._process.pid if self._process is not None else None
 
-    def send(self, message: Message, sockets: Sequence[socket.socket] = ()) -> bool:
-        """Send `message`; return whether there is a process to send it to."""
-        if self._link is None:
-            return False
-        self._link.send(message, sockets)
-        return True
+    def send(self, message: Message, sockets: Sequence[socket.socket] = ()) -> None:
+        """Send `message`, if there is a process that can take it; one that cannot is about to be `lost`."""
+        if self._link is not None:
+            self._link.send(message, sockets)
 
     def kill(self) -> None:
         """End the process at once, and with it all connections in it; another one takes its place."""
@@ -82,43 +82,49 @@ class Worker:
         """End the process, and let no other take its place."""
         self._scope.cancel()
 
-    async def run(self) -> None:
-        """Keep a process running until told to stop."""
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Keep a process running until told to stop; started = there is one, or there cannot be one now."""
         pause = 0.0
+        reason = self._begin()
+        task_status.started()
         with self._scope:
             while True:
                 began = current_time()
-                reason = await self._live()
-                for tenant in self._pool.tenants():
-                    tenant.lost(self._index, reason)
+                if self._process is not None and self._link is not None:
+                    reason = await self._live(self._process, self._link)
                 if current_time() - began >= GOOD_LIFE_SECONDS:
                     pause = 0.0
                 logger.warning("worker ended index=%d reason=%r next_in=%.1fs", self._index, reason, pause)
                 await sleep(pause * self._pool.rng.uniform(0.5, 1.0))
                 pause = min(max(FIRST_PAUSE_SECONDS, 2 * pause), LONGEST_PAUSE_SECONDS)
+                reason = self._begin()
 
-    async def _live(self) -> str:
-        """Start a process and stay with it until it ended; return why it did."""
+    def _begin(self) -> str:
+        """Start a process; return why that failed, if it did."""
         try:
-            process = WorkerProcess(self._pool.command)
+            self._process = WorkerProcess(self._pool.command)
         except OSError as error:
             return f"cannot be started: {error.strerror or error}"
-        self._process, self._link = process, Link(process.channel)
-        logger.info("worker started index=%d pid=%d", self._index, process.pid)
+        self._link = Link(self._process.channel)
+        logger.info("worker started index=%d pid=%d", self._index, self._process.pid)
+        for tenant in self._pool.tenants():
+            if (opening := tenant.opening(self._index)) is not None:
+                self._link.send(opening[0], opening[1:])
+        return ""
+
+    async def _live(self, process: WorkerProcess, link: Link) -> str:
+        """Stay with a process until it ended; return why it did."""
         reason = ""
         try:
-            for tenant in self._pool.tenants():
-                if (opening := tenant.opening(self._index)) is not None:
-                    self._link.send(opening[0], opening[1:])
             async with create_task_group() as tg:
-                tg.start_soon(self._link.flush)
+                tg.start_soon(link.flush)
                 try:
-                    await self._link.receive(self._take)
+                    await link.receive(self._take)
                 except LinkError as error:
                     reason = str(error)
                 tg.cancel_scope.cancel()
         finally:
-            self._link.close()
+            link.close()
             self._link = None
             with CancelScope(shield=True):
                 with move_on_after(END_SECONDS):
@@ -126,6 +132,8 @@ class Worker:
                 process.kill()
                 reason = reason or show_status(await process.wait())
             self._process = None
+            for tenant in self._pool.tenants():
+                tenant.lost(self._index, reason)
         return reason
 
     def _take(self, message: Message) -> None:
@@ -182,7 +190,7 @@ def usable_cpus() -> int:
 
 @asynccontextmanager
 async def open_pool(module: str, count: int, rng: Random) -> AsyncGenerator[WorkerPool]:
-    """Keep `count` workers running; entered = they are being started, left = they have ended.
+    """Keep `count` workers running; entered = they were started, left = they have ended.
 
     Left only when no listener is served any more. A cancellation from outside ends no worker by itself: listeners that
     leave still reach theirs.
@@ -192,7 +200,7 @@ async def open_pool(module: str, count: int, rng: Random) -> AsyncGenerator[Work
     pool = WorkerPool(("-P", "-m", module), count, rng)
     async with create_task_group() as tg:
         for worker in pool.workers:
-            tg.start_soon(worker.run)
+            await tg.start(worker.run)
         tg.start_soon(pool.names.run)
         try:
             yield pool

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kubevip.dataplane")
 
 #: How long a worker may take to do what it was told, before it is killed: that ends its connections as well.
-OBEY_SECONDS = 1.0
+OBEY_SECONDS = 0.5
 
 
 @frozen(kw_only=True)
@@ -204,8 +204,10 @@ class ServedListener:
     def _send_close(self) -> None:
         self._patience.deadline = current_time() + self._drain_seconds + OBEY_SECONDS
         for index in tuple(self._open_in):
-            if not self._pool.workers[index].send({"do": "close", "id": self.name, "drain": self._drain_seconds}):
+            worker = self._pool.workers[index]
+            if worker.pid is None:
                 self._closed_in(index)  # there is no process, hence no connection
+            worker.send({"do": "close", "id": self.name, "drain": self._drain_seconds})
 
     def _closed_in(self, index: int) -> None:
         self._open_in.discard(index)

@@ -91,9 +91,10 @@ class Connection:
         if end is self._client:
             if events & _FAILED:
                 self.reset()  # it gave up waiting; a FIN alone is no reason, its request may be complete
-        elif events & _FAILED:
-            self._refused(end.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET)
-        elif events & select.EPOLLOUT:
+        elif events & _FAILED and (code := _refusal(end)):
+            self._note_failure(self._abandon(), code)
+            self.connect()
+        elif events & (select.EPOLLOUT | _FAILED):
             self._accepted(end, events)
 
     def watch_client(self) -> None:
@@ -106,16 +107,12 @@ class Connection:
         target = self._abandon()
         listener = self._listener
         reason = f"no answer within {listener.options.connect_seconds:g} s"
-        listener.backends.failed(target, reason, listener.now, is_silent=True)
+        listener.failed(target, reason, is_silent=True)
         self.connect()
 
     def redirect(self) -> None:
         """Give the backend that is tried up, because it was removed, and try the next."""
         self._listener.backends.spared(self._abandon())
-        self.connect()
-
-    def _refused(self, code: int) -> None:
-        self._note_failure(self._abandon(), code)
         self.connect()
 
     def _note_failure(self, target: Target, code: int) -> None:
@@ -125,7 +122,7 @@ class Connection:
             listener.complain(OSError(code, os.strerror(code)))
         else:
             is_silent = code in (errno.ETIMEDOUT, errno.EHOSTUNREACH)  # the kernel asked for as long as it may
-            listener.backends.failed(target, os.strerror(code).lower(), listener.now, is_silent=is_silent)
+            listener.failed(target, os.strerror(code).lower(), is_silent=is_silent)
 
     def _abandon(self) -> Target:
         """Close the attempt that is under way and return whom it was for."""
@@ -140,7 +137,7 @@ class Connection:
         assert self.target is not None
         listener, client = self._listener, self._client
         listener.connecting.pop(self, None)
-        listener.backends.answered(self.target)
+        listener.answered(self.target)
         self._tried = ()
         self.is_up, self.active_at = True, listener.now
         client.other, server.other = server, client
@@ -169,3 +166,14 @@ class Connection:
         if self._server is not None:
             how(self._server)
         listener.forget(self)
+
+
+def _refusal(end: End) -> int:
+    """Return the error with which a backend turned the connection down; 0 when it said something before it did.
+
+    Then it is not another's turn: what it said is for the client, and its end as well.
+    """
+    try:
+        return 0 if end.sock.recv(1, socket.MSG_PEEK) else errno.ECONNRESET
+    except OSError as error:
+        return error.errno or errno.ECONNRESET

@@ -22,15 +22,14 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from kubevip_proxy_tcp._pipes import PIPE_BYTES, Pipes
+from kubevip_proxy_tcp._pipes import PIPE_BYTES
+from kubevip_proxy_tcp._workshop import BUFFER_BYTES
 
 if TYPE_CHECKING:
-    from kubevip_dataplane.worker import Loop
     from kubevip_proxy_tcp._connection import Connection
     from kubevip_proxy_tcp._pipes import Pipe
     from kubevip_proxy_tcp._sockets import Socket
-
-BUFFER_BYTES = 64 << 10
+    from kubevip_proxy_tcp._workshop import Workshop
 
 #: Full buffers in a row after which a direction is spliced.
 SPLICE_AFTER = 3
@@ -48,15 +47,6 @@ WATCH_ALL = WATCH | select.EPOLLOUT
 
 _SPLICE_F_MOVE, _SPLICE_F_NONBLOCK = 1, 2  # linux/splice.h; `os` names them from Python 3.12 on
 _SPLICE_FLAGS = _SPLICE_F_MOVE | _SPLICE_F_NONBLOCK
-
-
-class Workshop:
-    """What the connections of a worker share: the loop, one buffer, the pipes."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        self.buffer = memoryview(bytearray(BUFFER_BYTES))
-        self.pipes = Pipes()
 
 
 class End:

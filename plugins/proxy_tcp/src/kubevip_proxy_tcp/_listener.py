@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kubevip_dataplane.worker import Message, Notices, Target
-    from kubevip_proxy_tcp._end import Workshop
     from kubevip_proxy_tcp._sockets import Socket
+    from kubevip_proxy_tcp._workshop import Workshop
 
 #: Clients accepted per turn; then the connections that are open have theirs.
 ACCEPT_BATCH = 64
@@ -66,8 +66,9 @@ class TcpListener:
         self._listening: socket.socket | None = listening
         self._connections: set[Connection] = set()
         self._leaving: dict[str, float] = {}  # removed backends, and when connections to them end
+        self._seen_changes = self.backends.changes
         self._complaint = ""
-        self._is_paused = self._is_ticking = self._is_closed = False
+        self._is_paused = self._is_resuming = self._is_ticking = self._is_closed = False
         self._is_closing = False
         self._close_at = 0.0
         set_keepalive(listening, settings.keepalive_seconds)  # what is accepted inherits these
@@ -94,9 +95,11 @@ class TcpListener:
         if events & select.EPOLLHUP:
             self._stop_listening()  # the control process shut it down; it will say so
             return
-        for _ in range(ACCEPT_BATCH):
-            if len(self._connections) >= self.options.most_connections:
-                self._pause(f"limit of {self.options.most_connections} connections reached: new clients wait")
+        room = self.options.most_connections - len(self._connections)
+        if room <= 0:
+            self._pause(f"limit of {self.options.most_connections} connections reached: new clients wait")
+            return
+        for _ in range(min(room, ACCEPT_BATCH)):
             if self._is_paused:
                 return
             try:
@@ -116,12 +119,14 @@ class TcpListener:
     def new_socket(self, family: int) -> Socket:
         """Return a socket for a backend, with a keepalive.
 
-        :raises OSError: when the process may open no more files.
+        :raises OSError: when the process may open no more files, and has no reserve.
         """
         try:
             sock = new_socket(family)
-        except OSError:
-            self.shop.pipes.shrink()
+        except OSError as error:
+            if not self.shop.spend_reserve():
+                raise
+            self.complain(error)
             sock = new_socket(family)
         set_keepalive(sock, self.options.keepalive_seconds)
         if not self._is_ticking:
@@ -129,11 +134,25 @@ class TcpListener:
             self._loop.call_at(self.now + self._tick_seconds, self._tick)
         return sock
 
+    def answered(self, target: Target) -> None:
+        """Take note that `target` accepted a connection."""
+        self.backends.answered(target)
+        self._tell_of_backends()
+
+    def failed(self, target: Target, reason: str, *, is_silent: bool) -> None:
+        """Take note that `target` did not accept a connection; `is_silent`: it let the whole timeout pass."""
+        self.backends.failed(target, reason, self.now, is_silent=is_silent)
+        self._tell_of_backends()
+
+    def _tell_of_backends(self) -> None:
+        if self._seen_changes != self.backends.changes:
+            self._seen_changes = self.backends.changes
+            self._notices.changed()
+
     def complain(self, error: OSError) -> None:
         """Accept nobody for a moment: this machine lacks what a connection needs."""
-        self.shop.pipes.shrink()
         self._pause(f"{(error.strerror or str(error)).lower()}: new clients wait")
-        self._loop.call_at(self.now + PAUSE_SECONDS, self._resume)
+        self._resume_later()
 
     def _pause(self, reason: str) -> None:
         if self._listening is not None and not self._is_paused:
@@ -144,14 +163,26 @@ class TcpListener:
 
     def _resume(self) -> None:
         if self._is_paused and self._listening is not None:
+            if not self.shop.restock():
+                self._resume_later()
+                return
             self._is_paused, self._complaint = False, ""
             self._loop.modify(self._listening.fileno(), select.EPOLLIN)
             self._notices.changed()
 
+    def _resume_later(self) -> None:
+        if not self._is_resuming:
+            self._is_resuming = True
+            self._loop.call_at(self.now + PAUSE_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._is_resuming = False
+        self._resume()
+
     def forget(self, connection: Connection) -> None:
         """Forget `connection`, which is over."""
         self._connections.discard(connection)
-        if self._is_paused:
+        if self._is_paused and not self._is_resuming:
             self._resume()
         self._notices.changed()
         if self._is_closing and not self._connections:
@@ -215,7 +246,9 @@ class TcpListener:
         self._stop_listening()
         self._is_closing = True
         self._close_at = self.now + drain_seconds
-        if drain_seconds <= 0 or not self._connections:
+        if not self._connections:
+            self._finish()
+        elif drain_seconds <= 0:
             self._expire()
         else:
             self._loop.call_at(self._close_at, self._expire)

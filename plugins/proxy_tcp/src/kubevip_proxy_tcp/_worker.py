@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubevip_dataplane import worker
-from kubevip_proxy_tcp._end import Workshop
 from kubevip_proxy_tcp._listener import Settings, TcpListener
+from kubevip_proxy_tcp._workshop import Workshop
 
 if TYPE_CHECKING:
     import socket
