@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubevip import Command, __version__
+from kubevip import Command, Machine, __version__
 from kubevip._cli import main
 from kubevip._plugins import PluginRegistry
 from kubevip.control import Client
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from kubevip._options import Options
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubevip._survey.read_machine", lambda: Machine(host_name="elsewhere"))
 
 
 @pytest.fixture(autouse=True)
