@@ -73,7 +73,7 @@ def test_wheel_contains_the_source_and_nothing_else(dist: Path, name: str) -> No
     expected = {
         str(path.relative_to(source))
         for path in source.glob("**/*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not any(part.startswith((".", "__pycache__")) for part in path.parts)
     }
     if folder == ROOT:
         expected = set()  # a name and its extras
