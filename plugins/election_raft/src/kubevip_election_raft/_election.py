@@ -31,6 +31,9 @@ logger = logging.getLogger("kubevip.raft")
 #: How long `move` waits for the leader's answer, and for the target to lead.
 ANSWER_SECONDS, MOVE_SECONDS = 1.0, 5.0
 
+#: The last term of each group, by member: an election that is opened again must not repeat what its predecessor said.
+_last_terms: dict[tuple[str, str], int] = {}
+
 
 @define(kw_only=True, eq=False)
 class Seat:
@@ -78,7 +81,6 @@ class RaftElection:
         )
         self._driver: Driver | None = None
         self._seats: dict[str, Seat] = {}
-        self._last_terms: dict[str, int] = {}  # of groups that stood before
         self._state: Latest[SoftState | None] = Latest(None)
         self._told: tuple[object, ...] = ()
         self._rise: Rise | None = None
@@ -196,13 +198,14 @@ class RaftElection:
         """Return what to add to terms, so that none repeats for a group that stood before."""
         state = self._state.value
         term = state.term if state is not None else 0
-        return max(0, self._last_terms.get(group, -1) + 1 - term)
+        return max(0, _last_terms.get((self._process.name, group), -1) + 1 - term)
 
     def _leave_seat(self, seat: Seat) -> None:
         group = seat.candidacy.group
         if self._seats.get(group) is seat:
             del self._seats[group]
-            self._last_terms[group] = max(seat.term, self._last_terms.get(group, -1))
+            key = (self._process.name, group)
+            _last_terms[key] = max(seat.term, _last_terms.get(key, -1))
 
     async def _follow_fitness(self, candidacy: Candidacy) -> None:
         seen = -1
