@@ -30,7 +30,7 @@ VIPS = [
 
 async def main(log: str, state_dir: str) -> None:
     config = AddressConfig(probes=0, fence=FencePolicy.REQUIRED)
-    with open(log, "a", buffering=1, encoding="ascii") as file:
+    with open(log, "a", buffering=1, encoding="ascii") as file:  # noqa: ASYNC230 what is written must be there at once
         async with ADDRESS.open(config, make_host(Path(state_dir))) as announcer:
             while True:
                 until = time.monotonic() + LEASE

@@ -216,9 +216,11 @@ class ArpAnnouncer:
                 self._follow(self._segments[name], device)
 
     def _follow(self, segment: Segment, device: Device) -> None:
-        old, segment.device = segment.device, device
-        mine = [announced for announced in self._announced.values() if announced.segment.device.name == device.name]
-        if old.index != device.index:
+        old = segment.device
+        mine = [announced for announced in self._announced.values() if announced.segment is segment]
+        if old.index == device.index:
+            segment.device = device
+        else:  # another device of that name
             for announced in mine:
                 try:
                     announced.segment = self._segment(announced.vip, device)
