@@ -160,9 +160,11 @@ def example(outage: float, tcp: float, **fields: Any) -> Round:
     return Round(
         **{
             "fault": "kill",
+            "at": "2026-11-22T10:15:02.123Z",
             "holder_before": "n1",
             "holder_after": "n2",
             "outage_ms": outage,
+            "outage_after_ms": 0.0,
             "tcp_outage_ms": tcp,
             "two_holders_ms": 0.0,
             "refused": 0,

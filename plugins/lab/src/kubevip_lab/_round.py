@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,17 @@ class Round:
     the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered ARP for the
     address. `holder_after` is None when nobody took over in time. `refused` counts new connections that were refused
     or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of them `ended_ms` after the fault.
-    `prober_late_ms` says by how much a prober was itself late at worst: nothing here is known more exactly.
+    `at` is the fault's wall-clock time as in the nodes' logs, `outage_after_ms` how long after it the silence of
+    `outage_ms` began. `prober_late_ms` says by how much a prober was itself late at worst; nothing here is known more
+    exactly.
     """
 
     fault: str
+    at: str
     holder_before: str
     holder_after: str | None
     outage_ms: float
+    outage_after_ms: float
     tcp_outage_ms: float
     two_holders_ms: float
     refused: int
@@ -111,7 +116,7 @@ def run_round(
     probers = watch.probers
     with ExitStack() as stack:
         held = stack.enter_context(watch.held(keep_open)) if keep_open else None
-        started = monotonic()
+        started, at = monotonic(), datetime.now(UTC)
         watch.forget(started - _BEFORE_SECONDS)
         say(f"{holder} {fault.done}")
         fault.inject(lab, holder)
@@ -133,13 +138,17 @@ def run_round(
     watch.pump(_AFTER_SECONDS)
     finished = monotonic()
     watch.pump(_FLUSH_SECONDS)
+    outage = longest_silence(probers["icmp"].since(0), started, finished)
+    tcp_outage = longest_silence(probers["http"].since(0), started, finished)
     late = [each.received - each.sent for prober in probers.values() for each in prober.since(started, LATE)]
     return Round(
         fault=fault.name,
+        at=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         holder_before=holder,
         holder_after=after,
-        outage_ms=_milliseconds(longest_silence(probers["icmp"].since(0), started, finished).seconds),
-        tcp_outage_ms=_milliseconds(longest_silence(probers["http"].since(0), started, finished).seconds),
+        outage_ms=_milliseconds(outage.seconds),
+        outage_after_ms=_milliseconds(outage.start - started),
+        tcp_outage_ms=_milliseconds(tcp_outage.seconds),
         two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].since(0), watch.interval)),
         refused=len(probers["http"].since(started, REFUSED)),
         kept_open=keep_open,

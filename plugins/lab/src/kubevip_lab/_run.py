@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -48,8 +49,12 @@ def run_command(args: argparse.Namespace) -> int:
         except NotPermittedError:
             raise
         except KubevipError:
+            if getattr(args, "logs", None):
+                _copy_logs(directory, Path(args.logs))
             _show_logs(directory)
             raise
+        if getattr(args, "logs", None):
+            _copy_logs(directory, Path(args.logs))
         if "report" in outcome and args.json:
             print(json.dumps(outcome["report"], indent=2))
         if not outcome["is_good"]:
@@ -98,6 +103,12 @@ def _description(lab: Lab) -> tuple[str, ...]:
         f"{lab.subject.name} runs on {hosts(lab.nodes)}",
         f"virtual IP {VIP}, port {VIP_PORT} balanced over {hosts(lab.backends)}; other hosts {hosts(others)}",
     )
+
+
+def _copy_logs(directory: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for log in directory.glob("*.log"):
+        shutil.copy(log, target)
 
 
 def _show_logs(directory: Path) -> None:
