@@ -29,6 +29,7 @@ from kubevip import (
 )
 from kubevip._board import Board
 from kubevip._context import Context
+from kubevip._fitness import RISE_SECONDS
 from kubevip._observe import Observers
 from kubevip._reconcile import Reconciler
 from kubevip._resolved import Resolved, ResolvedInstance
@@ -245,6 +246,19 @@ async def test_an_address_that_cannot_be_raised_makes_the_node_unfit_and_ends_ne
             level=Level.FAILED, reason="api: the address belongs to another host; remove it there"
         )
         assert status["api6"].is_held
+
+
+async def test_a_node_that_lost_its_link_while_it_held_is_fit_again_a_while_after(rig: Rig) -> None:
+    rig.election.follows_fitness = True  # type: ignore[attr-defined] # as raft does
+    async with rig.running(rig.resolved(API)):
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        rig.outer.reports["api"](Health(level=Level.FAILED, reason="link e0 has no carrier"))
+        rig.election.follow("api", "n2")
+        await sleep(RISE_SECONDS - 0.5)
+        assert rig.election.candidacies["api"].fitness.value == 0
+        await sleep(1)
+        assert rig.election.candidacies["api"].fitness.value == 100
 
 
 async def test_an_unfit_leader_stands_aside_with_growing_pauses_where_the_election_does_not_know_fitness(

@@ -133,6 +133,7 @@ class VirtualIPTask:
                 logger.info("withdrawn vip=%s address=%s", self._vip.name, self._vip.address)
                 self._observers.notify("withdrawn", f"{self._vip.address} withdrawn", vip=self._vip.name)
             self._show(is_held=False)
+            self._report(Health())  # what was wrong while it was up here says nothing of the next time
 
     def _raised(self, tenure: Tenure, entered: Sequence[float]) -> None:
         if not self._is_retired:
