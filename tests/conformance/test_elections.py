@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import frozen
 
+from kubevip import Duration, Port
 from kubevip._builtin.plugin import SINGLE, SingleConfig
 from kubevip.abc import Election
-from kubevip.testing import check_election, make_host
+from kubevip.testing import check_election, check_handover, make_host
+from kubevip_election_raft._config import MemberConfig, RaftConfig, TimingConfig
+from kubevip_election_raft.plugin import RAFT
 
 pytestmark = pytest.mark.anyio
+
+Make = Callable[[], AbstractAsyncContextManager[Election]]
 
 
 @frozen(kw_only=True)
 class Rig:
-    """An election that wins: `open` opens it in a state directory; it may run in virtual time where it has no I/O."""
+    """An election: `open` gives what opens each of `nodes` nodes; it runs in virtual time where it has no I/O."""
 
     name: str
-    open: Callable[[Path], AbstractAsyncContextManager[Election]]
+    open: Callable[[Path, int], Sequence[Make]]
     is_virtual: bool = False
 
 
-RIGS = [
-    Rig(name="single", open=lambda state_dir: SINGLE.open(SingleConfig(), make_host(state_dir)), is_virtual=True),
-]
+def single(folder: Path, nodes: int) -> Sequence[Make]:
+    return [lambda: SINGLE.open(SingleConfig(), make_host(folder))]
 
 
-@pytest.fixture(params=RIGS, ids=lambda rig: rig.name)
+def raft(folder: Path, nodes: int) -> Sequence[Make]:
+    """Members on addresses of their own on loopback; slower than usual, because the machine may be busy with other tests."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = Port(probe.getsockname()[1])
+    names = [f"n{number}" for number in range(1, nodes + 1)]
+    members = tuple(
+        MemberConfig(name=name, address=IPv4Address(f"127.0.0.{number}")) for number, name in enumerate(names, 1)
+    )
+    timing = TimingConfig(heartbeat=Duration(0.1), promise=Duration(0.6))
+    config = RaftConfig(members=members, port=port, timing=timing, insecure=True)
+
+    def make(name: str) -> AbstractAsyncContextManager[Election]:
+        (folder / name).mkdir(exist_ok=True)
+        return RAFT.open(config, make_host(folder / name, node_name=name))
+
+    return [partial(make, name) for name in names]
+
+
+SINGLE_RIG, RAFT_RIG = Rig(name="single", open=single, is_virtual=True), Rig(name="raft", open=raft)
+
+
+@pytest.fixture
 def rig(request: pytest.FixtureRequest) -> Rig:
     found: Rig = request.param
     return found
@@ -42,5 +71,12 @@ def anyio_backend(rig: Rig, virtual_time: tuple[str, dict[str, Any]]) -> tuple[s
     return virtual_time if rig.is_virtual else (virtual_time[0], {})
 
 
+@pytest.mark.parametrize("rig", [SINGLE_RIG, RAFT_RIG], indirect=True, ids=lambda rig: rig.name)
 async def test_an_election_that_wins_keeps_its_duties(rig: Rig, tmp_path: Path) -> None:
-    await check_election(lambda: rig.open(tmp_path))
+    (make,) = rig.open(tmp_path, 1)
+    await check_election(make)
+
+
+@pytest.mark.parametrize("rig", [RAFT_RIG], indirect=True, ids=lambda rig: rig.name)
+async def test_nodes_that_compete_hand_over_one_at_a_time(rig: Rig, tmp_path: Path) -> None:
+    await check_handover(rig.open(tmp_path, 3))
