@@ -1,4 +1,4 @@
-"""A relay on the workbench: the worker's loop and listener in this process, real sockets, a clock that is set by hand."""
+"""A relay on the workbench: the worker's loop and listener in this process, real sockets, time set by hand."""
 
 from __future__ import annotations
 

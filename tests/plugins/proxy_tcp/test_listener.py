@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from kubevip_dataplane.worker import RETRY_SECONDS, Target
-from kubevip_proxy_tcp import _listener, _workshop
+from kubevip_proxy_tcp._sockets import new_socket
 
 from .bench import Bench, Server, SilentServer, is_readable
 
@@ -228,7 +228,7 @@ def test_descriptors_that_run_out_lose_no_client(make_bench: Make, monkeypatch: 
     """Scenario 95: accepting stops, and goes on when there are descriptors again."""
     server = Server()
     bench = make_bench([server])
-    new_socket, is_out = _listener.new_socket, [True]
+    is_out = [True]
 
     def scarce(family: int) -> object:
         if is_out[0] and bench.shop._reserve is not None:
@@ -238,8 +238,8 @@ def test_descriptors_that_run_out_lose_no_client(make_bench: Make, monkeypatch: 
     def no_more(*arguments: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(_listener, "new_socket", scarce)
-    monkeypatch.setattr(_workshop.os, "open", no_more)
+    monkeypatch.setattr("kubevip_proxy_tcp._listener.new_socket", scarce)
+    monkeypatch.setattr("kubevip_proxy_tcp._workshop.os.open", no_more)
     first = bench.client()
     second = bench.client()
     at_first = bench.taken(server)  # the reserve went into it
@@ -273,8 +273,8 @@ def test_an_error_of_this_machine_is_not_held_against_a_backend(
         def connect_ex(self, address: object) -> int:
             return errno.EADDRNOTAVAIL  # no local port is free
 
-    new_socket = bench.listener.new_socket
-    monkeypatch.setattr(bench.listener, "new_socket", lambda family: Exhausted(new_socket(family)))  # type: ignore[arg-type]
+    make = bench.listener.new_socket
+    monkeypatch.setattr(bench.listener, "new_socket", lambda family: Exhausted(make(family)))  # type: ignore[arg-type]
     assert bench.end_of(bench.client()) == "RST"
     assert _down(bench) == {}
     assert "assign" in str(bench.listener.health()["problem"])

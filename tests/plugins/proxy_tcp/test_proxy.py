@@ -7,6 +7,8 @@ import random
 import resource
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -134,6 +136,28 @@ def _is_served(listener: Listener, server: Server, host: str | None = None) -> N
             assert client.recv(1) == b"!"
 
 
+def _is_reset(listener: Listener) -> bool:
+    """Whether a new client is reset instead of being given a backend, which here never speaks first."""
+    with _connect(listener) as client:
+        client.settimeout(0.1)
+        try:
+            client.recv(1)
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+        raise AssertionError("somebody said something")
+
+
+def _exists(pid: int | None) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _resident_kilobytes(pid: int | None) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+
 def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -206,11 +230,8 @@ async def test_a_port_that_is_taken_is_refused_and_says_by_whom(proxy: Proxy) ->
 
 async def test_a_port_that_is_taken_on_every_address_names_the_process(proxy: Proxy) -> None:
     """Scenario 106."""
-    import subprocess
-    import sys
-
     code = "import socket; s = socket.create_server(('0.0.0.0', 0)); print(s.getsockname()[1], flush=True); input()"
-    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 -- it prints at once
     assert other.stdin is not None
     assert other.stdout is not None
     with other:
@@ -358,11 +379,10 @@ async def test_backends_change_under_a_running_listener(proxy: Proxy, server: Se
             client.recv(1)
         _is_served(listener, new)
         serving.set_backends([])
-        await sleep(0.05)
-        with pytest.raises(ConnectionResetError), _connect(listener) as refused:
-            refused.recv(1)
+        await until(lambda: _is_reset(listener))
         serving.set_backends([_backend(server)])
-        await sleep(0.05)
+        await until(lambda: not _is_reset(listener))
+        server.listening.accept()[0].close()
         _is_served(listener, server)
     new.close()
 
@@ -379,6 +399,11 @@ async def test_health_tells_of_connections_and_backends(proxy: Proxy, server: Se
             (_backend(gone), False, "connection refused"),
             (_backend(server), True, ""),
         ]
+        down, up = (one.since for one in health.backends)
+        assert up is None
+        assert down is not None
+        await reports.until(lambda health: health.connections == 1)
+        assert reports.last.backends[0].since == down
         assert health.problem == ""
         client.close()
         taken.close()
@@ -401,7 +426,6 @@ async def test_backends_may_have_names(proxy: Proxy, server: Server) -> None:
                 and health.backends[1].reason.startswith("its name is not")
             )
         )
-        await sleep(0.05)
         if (found := socket.getaddrinfo("localhost", None)[0][4][0]) != server.host:
             pytest.skip(f"localhost is {found} here")
         _is_served(listener, server)
@@ -467,7 +491,7 @@ async def test_workers_are_gone_when_the_instance_is_closed(server: Server) -> N
         await until(lambda: _pids(proxy)[0] is not None)
         (pid,) = _pids(proxy)
         assert pid is not None
-    assert not Path(f"/proc/{pid}").exists()
+    assert not _exists(pid)
 
 
 async def test_a_cancellation_of_everything_still_resets_and_ends_the_workers(server: Server) -> None:
@@ -480,7 +504,54 @@ async def test_a_cancellation_of_everything_still_resets_and_ends_the_workers(se
             await checkpoint()
     with client, pytest.raises(ConnectionResetError):
         client.recv(1)
-    assert not Path(f"/proc/{pid}").exists()
+    assert not _exists(pid)
+
+
+_CONTROL = """
+import random, sys
+from pathlib import Path
+import anyio
+from kubevip import Backend, Host, Listener
+from kubevip_proxy_tcp._config import TcpConfig
+from kubevip_proxy_tcp.plugin import TCP
+
+async def main():
+    host = Host(node_name="n1", instance="test", state_dir=Path("/"), rng=random.Random(), will=lambda *_: None)
+    async with TCP.open(TcpConfig(workers=2), host) as proxy:
+        backends = (Backend(address="127.0.0.1", port=int(sys.argv[1])),)
+        listener = Listener(name="x", protocol="tcp", address=None, port=int(sys.argv[2]), backends=backends)
+        async with proxy.serve(listener, lambda health: None):
+            print(*proxy.status()["workers"], flush=True)
+            await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_workers_do_not_outlive_a_control_process_that_is_killed(server: Server) -> None:
+    """Also one that is stopped and would not read the end of its connection."""
+    port = _free_port("127.0.0.1")
+    command = [sys.executable, "-c", _CONTROL, str(server.port), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as control:  # noqa: ASYNC220 -- it prints at once
+        assert control.stdout is not None
+        pids = [int(pid) for pid in control.stdout.readline().split()]
+        assert len(pids) == 2
+        clients: list[socket.socket] = []
+        try:
+            for _ in range(8):
+                clients.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS))
+                server.listening.settimeout(PATIENCE_SECONDS)
+                server.taken.append(server.listening.accept()[0])
+            os.kill(pids[0], signal.SIGSTOP)
+        finally:
+            control.kill()
+        await until(lambda: not any(map(_is_alive, pids)))
+        for client in clients:
+            with client:
+                _has_ended(client)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
 
 
 async def test_a_worker_that_cannot_start_is_tried_again_and_said_so(
@@ -521,8 +592,7 @@ async def test_a_thousand_idle_connections_stay_open(proxy: Proxy, server: Serve
         pairs = [_pair(listener, server) for _ in range(1000)]
         await reports.until(lambda health: health.connections == 1000)
         (pid,) = _pids(proxy)
-        resident = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "RssAnon" in line)
-        assert int(resident.split()[1]) < 32_000
+        assert _resident_kilobytes(pid) < 32_000
         for client, taken in pairs:
             taken.send(b"x")
             assert client.recv(1) == b"x"
@@ -533,7 +603,7 @@ async def test_a_thousand_idle_connections_stay_open(proxy: Proxy, server: Serve
 
 async def test_descriptors_that_run_out_hold_clients_back_until_some_are_free(proxy: Proxy, server: Server) -> None:
     """Scenario 95: nobody is refused, nobody is reset, nothing spins."""
-    listener, reports = _listener(server), Reports()
+    listener, reports = _listener(server, drain_seconds=0.0), Reports()
     async with proxy.serve(listener, reports):
         _is_served(listener, server)
         (pid,) = _pids(proxy)

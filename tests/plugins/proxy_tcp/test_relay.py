@@ -71,7 +71,7 @@ def test_bulk_is_spliced_and_small_messages_are_copied_again_afterwards(
 
     def counting(*args: int, **kwargs: int) -> int:
         calls.append(1)
-        return splice(*args, **kwargs)  # type: ignore[arg-type]
+        return splice(*args, **kwargs)
 
     monkeypatch.setattr(os, "splice", counting)
     server = Server()
@@ -259,7 +259,7 @@ def test_a_slow_reader_stops_its_sender_and_loses_nothing(make_bench: Make, who_
 def test_a_reset_by_a_sender_that_is_held_back_frees_both_ends(make_bench: Make) -> None:
     server = Server()
     bench = make_bench([server])
-    client, taken = bench.pair(server)
+    client, _taken = bench.pair(server)
     waits = 0
     while waits < 50:
         try:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 from contextlib import asynccontextmanager
+from time import time  # noqa: TID251 -- since when a backend is down is for people and decides nothing
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, current_time
@@ -56,6 +57,7 @@ class ServedListener:
         self._reports: dict[int, _Report] = {}
         self._open_in: set[int] = set()
         self._told: ListenerHealth | None = None
+        self._down_since: dict[str, float] = {}
         self._is_leaving = False
         self._all_closed = Event()
         self._patience = CancelScope(shield=True)
@@ -140,8 +142,15 @@ class ServedListener:
         for backend in self._backends:
             if not is_literal(backend.address) and self._pool.names.address(backend.address) is None:
                 down[str(backend)] = self._pool.names.problem(backend.address)
+        now = time()
+        self._down_since = {key: self._down_since.get(key, now) for key in down}
         backends = tuple(
-            BackendHealth(backend=backend, is_up=str(backend) not in down, reason=down.get(str(backend), ""))
+            BackendHealth(
+                backend=backend,
+                is_up=str(backend) not in down,
+                reason=down.get(str(backend), ""),
+                since=self._down_since.get(str(backend)),
+            )
             for backend in self._backends
         )
         problem = next((report.problem for report in self._reports.values() if report.problem), "")

@@ -83,18 +83,20 @@ class Session:
             self._loop.call_soon(self._read)
 
     def _read(self) -> None:
-        try:
-            data, fds, _flags, _address = socket.recv_fds(self._channel, _CHUNK_BYTES, _MOST_SOCKETS)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        self._sockets.extend(fds)
-        if not data:
-            self.end()
-            return
-        for message in self._decoder.feed(data):
-            self._do(message)
+        """Do all that was said so far: a listener that was opened meets no client before its newest backends."""
+        while True:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._channel, _CHUNK_BYTES, _MOST_SOCKETS)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            self._sockets.extend(fds)
+            if not data:
+                self.end()
+                return
+            for message in self._decoder.feed(data):
+                self._do(message)
 
     def _do(self, message: Message) -> None:
         name = str(message["id"])
