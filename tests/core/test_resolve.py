@@ -167,6 +167,11 @@ def test_a_group_name_that_looks_like_a_slip_is_warned_of() -> None:
     assert [it.name for it in found.vips] == ["a"]
 
 
+def test_a_group_of_the_name_of_its_virtual_ip_is_no_slip() -> None:
+    found = resolved(Desired(instances=(RAFT,), groups=(Group(name="api", election=""),), vips=(vip("api4"),)))
+    assert told(found) == []
+
+
 def test_an_instance_of_another_name_than_its_provider_is_looked_up_by_its_own() -> None:
     found = resolved(
         Desired(

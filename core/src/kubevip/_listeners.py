@@ -24,9 +24,8 @@ class Listeners:
         # A socket for one address and one for every address cannot listen on the same port (bind(2), EADDRINUSE).
         taken = self._taken.setdefault((transport_of(balancer.protocol), balancer.port), {})
         for address in addresses:
-            clashing = next(
-                (name for other, name in taken.items() if None in (address, other) or address == other), None
-            )
+            in_the_way = (taken.get(address), taken.get(None)) if address is not None else tuple(taken.values())
+            clashing = next(filter(None, in_the_way), None)
             if clashing is not None:
                 return f"load balancer {clashing!r} listens on {_show(address, balancer.port)} already"
         own = {str(address) for address in addresses} if balancer.bind_to else self._members

@@ -73,10 +73,14 @@ class Problem:
 
 @frozen(kw_only=True, eq=False)
 class Places:
-    """The places of one object and of what is inside it, by path relative to the object."""
+    """The places of one object and of what is inside it, by path relative to the object.
+
+    `inner` may be that of a whole file; then `base` is where in it the object stands.
+    """
 
     root: Place = Place(file="(built in)")
     inner: Mapping[Path, Place] = field(factory=dict)
+    base: Path = ()
 
     def at(self, *path: str | int) -> Place:
         """Return the place of `path`; of the nearest enclosing value that has one, if that was not written down itself.
@@ -86,17 +90,14 @@ class Places:
         full = self.root.path + path
         known = path
         while known:
-            if (place := self.inner.get(known)) is not None:
+            if (place := self.inner.get(self.base + known)) is not None:
                 return Place(file=place.file, line=place.line, path=full if known != path else place.path)
             known = known[:-1]
         return Place(file=self.root.file, line=self.root.line, path=full)
 
     def below(self, *path: str | int) -> Places:
-        """Return the places of the value at `path`, relative to it."""
-        inner = {
-            key[len(path) :]: place for key, place in self.inner.items() if key[: len(path)] == path and key != path
-        }
-        return Places(root=self.at(*path), inner=inner)
+        """Return the places of the value at `path`, relative to it; in constant time, so that items may be many."""
+        return Places(root=self.at(*path), inner=self.inner, base=self.base + path)
 
     def problem(self, message: str, *path: str | int, severity: Severity = Severity.ERROR) -> Problem:
         """Make a problem of the value at `path`."""

@@ -139,10 +139,8 @@ class _Resolver:
         for item in items:
             if item.group is None or item.group in groups:
                 continue
-            if near := difflib.get_close_matches(item.group, defined, 1):
-                message = (
-                    f"group {item.group!r} is not configured and becomes one of its own; did you mean {near[0]!r}?"
-                )
+            if item.group != item.name and (near := difflib.get_close_matches(item.group, defined, 1)):
+                message = f"group {item.group!r} is not configured, so it is made; did you mean {near[0]!r}?"
                 self.problems.append(item.places.problem(message, "group", severity=Severity.WARNING))
             groups[item.group] = Group(name=item.group, election="", places=Places(root=item.places.at("group")))
         elections = [name for kind, name in self.configured if kind is Kind.ELECTION]

@@ -108,6 +108,10 @@ class NativeLoadBalancer:
     drain: Duration = field(default=Duration(10.0))
 
 
+#: What cannot be the name of a section with options.
+LOAD_BALANCER_KEYS = ("name", "type", "port", "bindTo", "proxy", "backends", "drain")
+
+
 @frozen(kw_only=True)
 class NativeFile:
     """A whole file; what is in its lists is looked at entry by entry, so that one bad entry hides no other."""

@@ -26,6 +26,7 @@ from kubevip_source_file._members import members_of
 from kubevip_source_file._native import (
     KINDS,
     LATER,
+    LOAD_BALANCER_KEYS,
     NativeBackend,
     NativeFile,
     NativeGroup,
@@ -214,8 +215,8 @@ class _Reader:
         """Take out the section that is named like the provider, or the type: `http: {requestTimeout: 60s}`."""
         own = dict(data)
         options: dict[str, Section] = {}
-        for name in dict.fromkeys((data.get("proxy"), data.get("type"))):
-            if isinstance(name, str) and name in own and name not in ("proxy", "type"):
+        for name in (data.get("proxy"), data.get("type")):
+            if isinstance(name, str) and name in own and name not in LOAD_BALANCER_KEYS:
                 section = own.pop(name)
                 if isinstance(section, Mapping):
                     places = self.places.below("loadBalancers", index, name)

@@ -231,9 +231,12 @@ class _Reader:
             )
 
     def _places_of_load_balancer(self, index: int) -> Places:
+        """Let `bindTo` stand where `bindToVip` does."""
         places = self.places.below("loadBalancers", index)
         place = places.at("bindToVip")
-        return Places(root=places.root, inner={**places.inner, ("bindTo",): place, ("bindTo", 0): place})
+        inner: dict[tuple[str | int, ...], Place] = {("bindTo",): place, ("bindTo", 0): place}
+        inner |= {(key,): places.at(key) for key in ("name", "type", "port")}
+        return Places(root=places.root, inner=inner)
 
     def _backends(self, balancer: OriginalLoadBalancer, members: tuple[Member, ...], index: int) -> Iterator[Backend]:
         path = ("loadBalancers", index)
