@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
+from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,17 @@ from attrs import asdict, frozen
 from kubevip_lab._faults import FAULTS
 from kubevip_lab._lab import VIP, VIP_PORT
 from kubevip_lab._round import Round, run_round, wait_until_whole
+from kubevip_lab._timeline import Wire, write_timeline
 from kubevip_lab._watch import open_watch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kubevip_lab._lab import Lab
     from kubevip_lab._show import Show
+
+
+_TIMELINE_SECONDS = 1.5
 
 
 @frozen(kw_only=True)
@@ -48,14 +56,29 @@ class Figures:
 
 
 def measure(
-    lab: Lab, show: Show, *, fault: str, rounds: int, interval: float, timeout: float, keep_open: int
+    lab: Lab,
+    show: Show,
+    *,
+    fault: str,
+    rounds: int,
+    interval: float,
+    timeout: float,
+    keep_open: int,
+    timelines: Path | None = None,
 ) -> Figures:
     """Let one fault happen `rounds` times; probers ask every `interval` seconds.
+
+    With `timelines` a directory, the second after each fault is written to `round-N.txt` in it: frames and log lines.
 
     :raises KubevipError: when the cluster is not whole within `timeout` seconds before a round or after one.
     """
     done: list[Round] = []
-    with open_watch(lab.client, lab.watcher, VIP, VIP_PORT, interval) as watch:
+    with ExitStack() as stack:
+        watch = stack.enter_context(open_watch(lab.client, lab.watcher, VIP, VIP_PORT, interval))
+        wire = None
+        if timelines is not None:
+            wire = stack.enter_context(closing(Wire(vip=VIP)))
+            stack.enter_context(watch.reading(wire.fileno(), wire.take))
         for number in range(rounds):
             holder = wait_until_whole(lab, watch, timeout)
 
@@ -64,6 +87,11 @@ def measure(
 
             result = run_round(lab, watch, FAULTS[fault], holder, timeout, keep_open=keep_open, say=say)
             done.append(result)
+            if wire is not None and timelines is not None:
+                logs = [daemon.log for daemon in lab.subject.daemons.values()]
+                path = timelines / f"round-{number + 1}.txt"
+                write_timeline(path, wire.frames, logs, datetime.fromisoformat(result.at), _TIMELINE_SECONDS)
+                wire.frames.clear()
             show.add(result)
     figures = Figures(fault=fault, subject=lab.subject.name, interval_ms=round(interval * 1000, 3), rounds=tuple(done))
     report = figures.report()

@@ -85,6 +85,7 @@ def _in_sandbox(args: argparse.Namespace, directory: Path) -> dict[str, Any]:
                     interval=args.interval,
                     timeout=args.timeout,
                     keep_open=args.keep_open,
+                    timelines=directory if args.logs else None,
                 )
     return {"is_good": result.is_good, "report": result.report()}
 
@@ -107,8 +108,8 @@ def _description(lab: Lab) -> tuple[str, ...]:
 
 def _copy_logs(directory: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    for log in directory.glob("*.log"):
-        shutil.copy(log, target)
+    for path in (*directory.glob("*.log"), *directory.glob("round-*.txt")):
+        shutil.copy(path, target)
 
 
 def _show_logs(directory: Path) -> None:

@@ -37,9 +37,15 @@ class Prober:
     )
     _rest: bytes = b""
 
-    def take(self, data: bytes) -> None:
-        """Take what came through the pipe."""
-        data = self._rest + data
+    def take(self) -> None:
+        """Take what came through the pipe.
+
+        :raises KubevipError: when the prober has ended.
+        """
+        received = os.read(self.pipe, _PIPE_BYTES)
+        if not received:
+            raise KubevipError(f"a prober ended with status {self.process.wait()}: {self.process.args!r}")
+        data = self._rest + received
         whole = len(data) - len(data) % RECORD.size
         for kind, number, sent, received, by in RECORD.iter_unpack(data[:whole]):
             answer = Answer(number=number, sent=sent, received=received, by=by.rstrip(b"\0").decode())
@@ -80,6 +86,7 @@ class Watch:
     interval: float
     probers: dict[str, Prober] = field(factory=dict[str, Prober])
     _poll: select.epoll = field(factory=select.epoll)
+    _readers: dict[int, Callable[[], None]] = field(factory=dict[int, "Callable[[], None]"])
 
     def pump(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Collect for some time, or until `until` holds; returns whether it did.
@@ -89,12 +96,7 @@ class Watch:
         end = monotonic() + seconds
         while not (is_done := until()) and (left := end - monotonic()) > 0:
             for fd, _ in self._poll.poll(min(left, _WAKE_SECONDS)):
-                prober = next(prober for prober in self.probers.values() if prober.pipe == fd)
-                data = os.read(fd, _PIPE_BYTES)
-                if not data:
-                    status = prober.process.wait()
-                    raise KubevipError(f"a prober ended with status {status}: {prober.process.args!r}")
-                prober.take(data)
+                self._readers[fd]()
         return is_done
 
     def macs(self, seconds: float) -> set[str]:
@@ -128,13 +130,23 @@ class Watch:
         process = host.start(command, output=subprocess.PIPE, errors=sys.stderr.buffer)
         with process:
             prober = self.probers[name] = Prober(process=process)
-            self._poll.register(prober.pipe, select.EPOLLIN)
             try:
-                yield prober
+                with self.reading(prober.pipe, prober.take):
+                    yield prober
             finally:
                 del self.probers[name]
-                self._poll.unregister(prober.pipe)
                 process.kill()
+
+    @contextmanager
+    def reading(self, fd: int, take: Callable[[], None]) -> Generator[None]:
+        """Call `take` whenever `fd` can be read, inside the block."""
+        self._readers[fd] = take
+        self._poll.register(fd, select.EPOLLIN)
+        try:
+            yield
+        finally:
+            self._poll.unregister(fd)
+            del self._readers[fd]
 
 
 @contextmanager

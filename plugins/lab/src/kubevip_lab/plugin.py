@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--host", default="client", metavar="NAME", help="n1.., b1.., client or watch; default: client")
 
     for command in (demo, failover):
-        command.add_argument("--logs", metavar="DIR", help="copy the nodes' logs into this directory at the end")
+        command.add_argument("--logs", metavar="DIR", help="leave the nodes' logs and what happened when here")
     for command in (failover, up):
         command.add_argument("--nodes", type=_count(1, 9), default=3, metavar="N", help="default: 3")
     for command in (demo, failover, up):
