@@ -92,6 +92,10 @@ def test_a_broken_plugin_that_nobody_asked_for_harms_nobody(caplog: pytest.LogCa
     ]
     assert "dist-broken" in caplog.text
     assert "no module named scapy" in registry.why_missing(Kind.ANNOUNCER, "broken")
+    assert (
+        registry.why_missing(Kind.ANNOUNCER, "x")
+        == "no plugin provides the announcer 'x' (there is none; broken: broken)"
+    )
 
 
 def test_a_broken_plugin_that_was_selected_is_fatal() -> None:

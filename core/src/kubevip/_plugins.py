@@ -113,6 +113,8 @@ class PluginRegistry:
         known = f"there is {', '.join(sorted(self.providers(kind))) or 'none'}"
         if self.left_out:
             known += f"; not loaded: {', '.join(origin.name for origin in self.left_out)}"
+        if self.broken:
+            known += f"; broken: {', '.join(error.plugin for error in self.broken)}"
         return f"no plugin provides the {kind.value} {name!r} ({known})"
 
 
