@@ -85,3 +85,20 @@ def test_entry_module_loads_nothing_heavy(part: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert result.stdout.split() == []
+
+
+SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "commands.getoutput"}
+
+
+@each_part
+def test_nothing_runs_a_shell(part: Path) -> None:
+    """Scenario 153: what comes from a file, a peer or a service never reaches one."""
+    found: list[str] = []
+    for file in sorted(part.glob("src/**/*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                has_shell = any(keyword.arg == "shell" for keyword in node.keywords)
+                if name in SHELLS or has_shell:
+                    found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {name}")
+    assert found == []

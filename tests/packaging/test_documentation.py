@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 import subprocess
@@ -13,6 +14,7 @@ import attrs
 import pytest
 
 from kubevip import Desired, Kind, abc, hookspecs
+from kubevip._cli import BAD_RESULT, NO_DAEMON, NOT_PERMITTED, REFUSED, USAGE, _make_parser
 from kubevip._conversion import key_of
 from kubevip._plugins import PluginRegistry
 from kubevip_source_file import _environment, _native, _original
@@ -140,6 +142,60 @@ def test_every_key_of_every_provider_is_documented(kind: Kind, provider: AnyProv
     keys = keys_of(provider.config) | (keys_of(provider.options) if provider.options is not None else set())
     assert keys - words == set()
     assert provider.name in words
+
+
+# Commands
+
+
+def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield every subcommand of the core and of the installed plugins, and theirs, each with its parser."""
+    waiting = [("kubevip", _make_parser().whole)]
+    for name, command in PluginRegistry.load().commands().items():
+        parser = argparse.ArgumentParser(name)
+        command.configure(parser)
+        waiting.append((f"kubevip {name}", parser))
+    while waiting:
+        name, parser = waiting.pop()
+        yield name, parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                waiting += [(f"{name} {inner}", made) for inner, made in action.choices.items()]
+
+
+def test_every_command_is_documented() -> None:
+    page = text_of("docs/commands.md")
+    assert [name for name, _ in parsers() if name not in page] == []
+
+
+def test_every_option_is_documented() -> None:
+    documented = set(re.findall(r"--[a-z][a-z-]*", text_of("docs/commands.md")))
+    options = {
+        (name, option)
+        for name, parser in parsers()
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    assert options
+    assert sorted((name, option) for name, option in options if option not in documented) == []
+
+
+def test_no_option_is_documented_that_is_not_there() -> None:
+    existing = {option for _, parser in parsers() for action in parser._actions for option in action.option_strings}
+    assert set(re.findall(r"--[a-z][a-z-]*", text_of("docs/commands.md"))) - existing == set()
+
+
+def test_every_variable_of_the_environment_is_documented() -> None:
+    source = "".join(file.read_text() for file in (ROOT / "core" / "src").glob("*/*.py"))
+    internal = set(re.findall(r'"(KUBEVIP_[A-Z_]+)"', (ROOT / "core/src/kubevip_keeper/_protocol.py").read_text()))
+    names = {name for name in re.findall(r'"(KUBEVIP_[A-Z_]+)"', source)} - internal
+    assert names
+    assert names - code_words("docs/commands.md") == set()
+
+
+def test_exit_statuses_are_documented_as_they_are() -> None:
+    table = dict(re.findall(r"^\| (\d+) \| (.*?) \|$", text_of("docs/commands.md"), re.MULTILINE))
+    assert set(table) == {"0", *map(str, (BAD_RESULT, USAGE, NO_DAEMON, NOT_PERMITTED, REFUSED))}
 
 
 # Plugins
