@@ -153,6 +153,10 @@ class Connection:
         """End it with a RST to both sides: what was not delivered is lost, and they are told so."""
         self._end(End.reset)
 
+    def hang_up(self) -> None:
+        """Reset the client's side; nothing is relayed any more. `reset` has to follow."""
+        self._client.reset()
+
     def _end(self, how: Callable[[End], None]) -> None:
         if self.is_over:
             return

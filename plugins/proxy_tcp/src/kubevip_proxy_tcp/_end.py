@@ -57,6 +57,7 @@ class End:
         "_has_hung_up",
         "_in_pipe",
         "_is_at_eof",
+        "_is_closed",
         "_is_doubtful",
         "_is_queued",
         "_is_shut",
@@ -84,6 +85,7 @@ class End:
         self._has_hung_up = False  # the FIN is in the socket's queue
         self._is_doubtful = False  # a short read does not prove the socket empty
         self._is_queued = False
+        self._is_closed = False
 
     def watch(self, mask: int) -> None:
         """Have the loop watch the socket for `mask`; what is already there is reported."""
@@ -246,7 +248,10 @@ class End:
                 self._shop.pipes.give_back(pipe)
 
     def close(self) -> None:
-        """Close the socket and let go of what waits; no events come any more."""
+        """Close the socket and let go of what waits; no events come any more. Harmless when it is closed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._drop_pipe()
         self._pending = None
         self.other = None

@@ -256,9 +256,12 @@ class TcpListener:
     def _expire(self) -> None:
         if self._is_closed or self.now < self._close_at:  # another end was set meanwhile
             return
-        for connection in tuple(self._connections):
+        over = tuple(self._connections)
+        for connection in over:
+            connection.hang_up()
+        self._finish()  # the address may go now: backends are told from another one
+        for connection in over:
             connection.reset()
-        self._finish()
 
     def _stop_listening(self) -> None:
         if self._listening is not None:
