@@ -309,13 +309,17 @@ async def test_a_flushed_ruleset_is_back_within_a_second_where_nothing_is_held(
 async def test_leftovers_of_this_instance_are_removed_at_open_and_no_others(
     wire: Wire, shell: Shell, tmp_path: Path
 ) -> None:
+    from kubevip_announce_arp._kernel import Place
     from kubevip_announce_arp._records import Ownership, write_owned
     from kubevip_announce_arp._rtnetlink_socket import AddressSocket
 
     sockets = AddressSocket()
     index = socket.if_nametoindex("e0")
-    for address in ("10.9.0.100", "10.9.0.101", "2001:db8:9::100"):
-        sockets.add(ip_address(address), index, "e0", 100)
+    leftovers = [
+        Place(address=ip_address(address), group="", index=index, device="e0")
+        for address in ("10.9.0.100", "10.9.0.101", "2001:db8:9::100")
+    ]
+    assert sockets.add(leftovers, 100) == [0, 0, 0]
     sockets.close()
     shell("ip address add 10.9.0.102/32 dev e0")
     names = ("10.9.0.100", "2001:db8:9::100", "10.9.0.102", "10.9.0.200")
@@ -357,6 +361,7 @@ async def test_the_will_closes_the_fence_and_removes_the_addresses(wire: Wire, s
             assert "10.9.0.100" not in text
             assert "2001:db8:9::100" not in text
             assert "elements" not in text
+    shell("nft add table inet kubevip_fence_test")
     _will.withdraw(will)  # once more, when nothing of it is there
 
 

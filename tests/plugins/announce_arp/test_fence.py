@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Step = tuple[Any, ...]
+Key = tuple[int, int]
 
 
 class Model:
@@ -96,22 +98,25 @@ class Model:
     def add_group(self, group: int) -> list[Step]:
         return [("group", group)]
 
-    def add_address(self, group: int, packed: bytes) -> list[Step]:
-        return [("address", group, packed)]
+    def add_addresses(self, members: Iterable[tuple[int, bytes]]) -> list[Step]:
+        return [("address", *member) for member in members]
 
-    def begin(self, group: int, slot: int, lifetime_ms: int) -> list[Step]:
-        return [("begin", (group, slot), lifetime_ms)]
+    def begin(self, lifetimes_ms: dict[Key, int]) -> list[Step]:
+        return [("begin", key, lifetime) for key, lifetime in lifetimes_ms.items()]
 
-    def discard(self, group: int, slot: int) -> list[Step]:
-        return [("discard", (group, slot))]
+    def discard(self, keys: list[Key]) -> list[Step]:
+        return [("discard", key) for key in keys]
 
-    def switch(self, group: int, slot: int, *, from_other: bool) -> list[Step]:
-        old = (group, slot ^ 1)
-        first = [("delete", old), ("deactivate", old)] if from_other else []
-        return [*first, ("activate", (group, slot))]
+    def switch(self, keys: Iterable[Key], instead_of: Iterable[Key]) -> list[Step]:
+        old = list(instead_of)
+        return [
+            *(("delete", key) for key in old),
+            *(("deactivate", key) for key in old),
+            *(("activate", key) for key in keys),
+        ]
 
-    def close(self, group: int) -> list[Step]:
-        return [("deactivate", (group, slot)) for slot in (0, 1)]
+    def close(self, groups: Iterable[int]) -> list[Step]:
+        return [("deactivate", (group, slot)) for group in groups for slot in (0, 1)]
 
 
 def make(delays: Iterable[float] = ()) -> tuple[Fence, Model]:
@@ -141,6 +146,13 @@ def test_a_renewal_in_time_leaves_no_gap() -> None:
         assert renewal == Renewal(opened=frozenset("a"))
         model.now += 0.05
         assert model.passes_until(0) > 0
+
+
+def test_a_kernel_that_takes_its_time_gets_shorter_lifetimes_and_no_silence() -> None:
+    fence, model = make(itertools.repeat(0.007))
+    renewal = fence.renew({"a": model.now + 0.15})
+    assert renewal.opened == {"a"}
+    assert model.passes_until(0) > model.now + 0.03
 
 
 def test_a_time_in_the_past_closes() -> None:

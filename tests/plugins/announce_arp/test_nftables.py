@@ -71,7 +71,7 @@ def keys(changes: list[nft.Change]) -> list[tuple[int, int, str, int]]:
 
 
 def test_a_switch_deletes_the_old_key_while_it_lives_and_makes_the_new_one_count() -> None:
-    changes = keys(FenceTables("t").switch(3, 1, from_other=True))
+    changes = keys(FenceTables("t").switch([(3, 1)], [(3, 0)]))
     assert [change[1:] for change in changes if change[0] == nft.ARP] == [
         (nft.DELSETELEM, "alive", 6),
         (nft.DELSETELEM, "active", 6),
@@ -83,13 +83,17 @@ def test_a_switch_deletes_the_old_key_while_it_lives_and_makes_the_new_one_count
 
 
 def test_the_first_opening_has_no_old_key() -> None:
-    assert [change[1:] for change in keys(FenceTables("t").switch(3, 0, from_other=False))] == [
-        (nft.NEWSETELEM, "active", 6)
-    ] * 2
+    assert [change[1:] for change in keys(FenceTables("t").switch([(3, 0)], []))] == [(nft.NEWSETELEM, "active", 6)] * 2
+
+
+def test_many_addresses_are_few_messages_that_fit() -> None:
+    changes = FenceTables("t").add_addresses([(7, n.to_bytes(4, "big")) for n in range(1200)])
+    assert len(changes) == 9
+    assert all(len(change.attributes) < 1 << 16 for change in changes)
 
 
 def test_what_begins_does_not_count_yet() -> None:
-    assert {change[2] for change in keys(FenceTables("t").begin(3, 0, 150))} == {"alive"}
+    assert {change[2] for change in keys(FenceTables("t").begin({(3, 0): 150}))} == {"alive"}
 
 
 def test_an_installation_removes_before_it_adds_in_one_transaction() -> None:

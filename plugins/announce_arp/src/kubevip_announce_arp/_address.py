@@ -99,7 +99,7 @@ class AddressAnnouncer:
         self._carriers.setdefault(device.index, CarrierFilter(device.trouble))
         try:
             self._ask(self._putting, held)
-            await held.done.wait()
+            await held.put.wait()
             if held.problem and self._carriers[device.index].told != held.problem:
                 raise AnnounceError(f"virtual IP {vip.name}: {vip.address}: {held.problem}")
             held.is_entered = True
@@ -130,7 +130,8 @@ class AddressAnnouncer:
             self._is_over = True
             for held in (*self._putting, *self._lowering, *self._held.values()):
                 held.problem = held.problem or "the announcer has ended"
-                held.done.set()  # what is still up is taken off when the instance closes
+                held.put.set()
+                held.lowered.set()  # what is still up is taken off when the instance closes
             for leader in self._leaders.values():
                 leader.stop()
 
@@ -216,12 +217,12 @@ class AddressAnnouncer:
                     level, "%s vip=%s: %s", "missing" if problem else "restored", held.vip.name, problem or "ok"
                 )
             held.problem = problem
-            held.done.set()
+            held.put.set()
             if held.is_entered and self._is_held(held):
                 (self._missing.add if problem else self._missing.discard)(held)
         for held in lowering:
             held.problem = outcome.still_up.get(held.place.address, "")
-            held.done.set()
+            held.lowered.set()
 
     async def _withdraw(self, held: Held) -> None:
         """Close the fence if nothing else needs it, take the address off, and return when the kernel says so."""
@@ -233,9 +234,9 @@ class AddressAnnouncer:
             del self._held[held.vip.address]
         with CancelScope(shield=True):  # bounded: a few transactions of the kernel
             for _ in range(_LOWER_TRIES):
-                held.done = Event()
+                held.lowered = Event()
                 self._ask(self._lowering, held)
-                await held.done.wait()
+                await held.lowered.wait()
                 if not held.problem:
                     break
                 _logger.warning("withdrawing vip=%s address=%s: %s", held.vip.name, held.vip.address, held.problem)
@@ -275,7 +276,8 @@ class AddressAnnouncer:
     def _ask(self, where: list[Held], held: Held) -> None:
         if self._is_over:
             held.problem = held.problem or "the announcer has ended"
-            held.done.set()
+            held.put.set()
+            held.lowered.set()
         elif held not in where:
             where.append(held)
             self._wake.set()
@@ -287,7 +289,7 @@ class AddressAnnouncer:
             if device is None or not device.is_up:
                 putting.remove(held)
                 held.problem = device.trouble if device is not None else f"the device {held.place.device} is gone"
-                held.done.set()
+                held.put.set()
                 self._report(held)
 
     def _is_held(self, held: Held) -> bool:

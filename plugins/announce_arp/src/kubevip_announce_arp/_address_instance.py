@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from kubevip_announce_arp._devices import Devices
 from kubevip_announce_arp._fence import Fence, FenceError
 from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, table_name
 from kubevip_announce_arp._inventory import read_devices
-from kubevip_announce_arp._kernel import Kernel
+from kubevip_announce_arp._kernel import Kernel, Place
 from kubevip_announce_arp._nftables_socket import NftablesSocket
 from kubevip_announce_arp._probe import probe
 from kubevip_announce_arp._rtnetlink import PROTOCOL
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
-    from kubevip import Host, IPAddress
+    from kubevip import Host
     from kubevip_announce_arp._config import AddressConfig
 
 _logger = logging.getLogger("kubevip.address")
@@ -147,21 +148,25 @@ def remove_leftovers(state_dir: Path, addresses: AddressSocket) -> list[str]:
     removed: list[str] = []
     if owned:
         try:
-            for address, index, device in _present(owned):
-                addresses.delete(address, index)
-                removed.append(f"address {address} on {device}")
-                _logger.info("removed leftover address=%s device=%s", address, device)
+            places = _present(owned)
+            errors = addresses.delete(places)
         except OSError as error:
             raise AnnounceError(f"leftover addresses cannot be removed: {error.strerror}") from error
+        for place, error_number in zip(places, errors, strict=True):
+            what = f"address {place.address} on {place.device}"
+            if error_number:
+                raise AnnounceError(f"leftover {what} cannot be removed: {os.strerror(error_number)}")
+            removed.append(what)
+            _logger.info("removed leftover address=%s device=%s", place.address, place.device)
         records.write_owned(state_dir, ())
     return removed
 
 
-def _present(owned: frozenset[records.Ownership]) -> list[tuple[IPAddress, int, str]]:
+def _present(owned: frozenset[records.Ownership]) -> list[Place]:
     devices, entries = read_devices()
     names = {device.index: device.name for device in devices}
     return [
-        (entry.address, entry.ifindex, names[entry.ifindex])
+        Place(address=entry.address, group="", index=entry.ifindex, device=names[entry.ifindex])
         for entry in entries
         if not entry.is_permanent
         and entry.prefix_length == entry.address.max_prefixlen

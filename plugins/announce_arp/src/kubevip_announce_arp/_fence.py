@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, base_rules
+from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, Key, base_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +49,11 @@ class _FencedGroup:
     def spare(self) -> int:
         """The slot that does not count."""
         return 0 if self.slot is None else self.slot ^ 1
+
+    @property
+    def spare_key(self) -> Key:
+        """The key that does not count."""
+        return self.number, self.spare
 
 
 @frozen(kw_only=True)
@@ -86,8 +91,8 @@ class Fence:
         changes = self._tables.install()
         for group in self._groups.values():
             changes += self._tables.add_group(group.number)
-            for packed in group.addresses:
-                changes += self._tables.add_address(group.number, packed)
+        members = [(group.number, packed) for group in self._groups.values() for packed in group.addresses]
+        changes += self._tables.add_addresses(members)
         generation = self._netlink.generation() - self._netlink.commits
         self._netlink.commit(changes)
         self._generation = generation  # read before, so that a change in between is not overlooked
@@ -110,7 +115,7 @@ class Fence:
         sleep(seconds + 3 * TICK_SECONDS + 0.01)
         self._begin({_PROBE: 1000})
         try:
-            self._netlink.commit(self._tables.switch(group.number, group.spare, from_other=True))
+            self._netlink.commit(self._tables.switch([group.spare_key], [(group.number, group.spare ^ 1)]))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -126,6 +131,7 @@ class Fence:
         :raises OSError: when the kernel refuses.
         """
         changes: list[Change] = []
+        new: list[tuple[int, bytes]] = []
         for name, packed in members:
             group = self._groups.get(name)
             if group is None:
@@ -133,7 +139,8 @@ class Fence:
                 changes += self._tables.add_group(group.number)
             if packed and packed not in group.addresses:
                 group.addresses.add(packed)
-                changes += self._tables.add_address(group.number, packed)
+                new.append((group.number, packed))
+        changes += self._tables.add_addresses(new)
         if changes:
             self._commit_or_install(changes)
 
@@ -142,14 +149,14 @@ class Fence:
 
         :raises OSError: when the kernel refuses.
         """
-        changes: list[Change] = []
+        old: list[tuple[int, bytes]] = []
         for name, packed in members:
             group = self._groups.get(name)
             if group is not None and packed in group.addresses:
                 group.addresses.discard(packed)
-                changes += self._tables.remove_address(group.number, packed)
-        if changes:
-            self._commit_or_install(changes)
+                old.append((group.number, packed))
+        if old:
+            self._commit_or_install(self._tables.remove_addresses(old))
 
     def renew(self, until: Mapping[str, float]) -> Renewal:
         """Let each group through until its time; a time that is too near, or past, closes it.
@@ -160,14 +167,18 @@ class Fence:
         names = [name for name in until if name in self._groups]
         opened: set[str] = set()
         lapsed: set[str] = set()
+        slack = 0.0
         for _ in range(_TRIES):
             self._close(name for name in names if not self._groups[name].is_settled)
-            lifetimes = {name: ms for name in names if name not in opened and (ms := self._lifetime_ms(until[name]))}
+            began = self._clock()
+            left = {name: until[name] - began - slack for name in names if name not in opened}
+            lifetimes = {name: ms for name, seconds in left.items() if (ms := _lifetime_ms(seconds))}
             if not lifetimes:
                 break
             if not self._begin(lifetimes):
                 continue
             now = self._clock()  # what began lives at most from now for its lifetime; a tick for the kernel's rounding
+            slack = 2 * (now - began)  # should this have taken too long, the next try expects it
             sound = [name for name, ms in lifetimes.items() if now + ms / 1000 + TICK_SECONDS <= until[name]]
             switched = self._switch(sound)
             opened.update(switched)
@@ -208,31 +219,28 @@ class Fence:
 
     def _begin(self, lifetimes: Mapping[str, int]) -> bool:
         """Let the spare keys live; return False if the tables had to be put back instead."""
-        changes: list[Change] = []
-        for name, lifetime in lifetimes.items():
-            group = self._groups[name]
-            if group.spare in group.dirty:
-                changes += self._tables.discard(group.number, group.spare)
-            changes += self._tables.begin(group.number, group.spare, lifetime)
+        groups = {self._groups[name].spare_key: self._groups[name] for name in lifetimes}
+        dirty = [key for key, group in groups.items() if group.spare in group.dirty]
+        for group in groups.values():
             group.dirty.add(group.spare)
-        return self._commit_or_install(changes)
+        changes = self._tables.begin(dict(zip(groups, lifetimes.values(), strict=True)))
+        return self._commit_or_install(self._tables.discard(dirty) + changes if dirty else changes)
 
     def _switch(self, names: list[str]) -> list[str]:
         """Make the spare keys count; return whose did. One transaction for all, singly where one of them ran out."""
         if not names:
             return []
-        changes: list[Change] = []
-        for name in names:
-            group = self._groups[name]
-            changes += self._tables.switch(group.number, group.spare, from_other=group.slot is not None)
+        groups = [self._groups[name] for name in names]
+        counting = [(group.number, group.slot) for group in groups if group.slot is not None]
+        for group in groups:
             group.is_settled = False
         try:
-            self._netlink.commit(changes)
+            self._netlink.commit(self._tables.switch([group.spare_key for group in groups], counting))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
-            for name in names:
-                self._groups[name].is_settled = True
+            for group in groups:
+                group.is_settled = True
             if not self._is_whole():
                 self.install()
                 return []
@@ -240,8 +248,7 @@ class Fence:
                 return [done for name in names for done in self._switch([name])]
             self._close(names)
             return []
-        for name in names:
-            group = self._groups[name]
+        for group in groups:
             if group.slot is not None:
                 group.dirty.discard(group.slot)
             group.slot, group.is_settled = group.spare, True
@@ -249,8 +256,7 @@ class Fence:
 
     def _close(self, names: Iterable[str]) -> None:
         groups = [self._groups[name] for name in names]
-        changes = [change for group in groups for change in self._tables.close(group.number)]
-        if changes and self._commit_or_install(changes):
+        if groups and self._commit_or_install(self._tables.close(group.number for group in groups)):
             for group in groups:
                 group.slot, group.is_settled = None, True
 
@@ -272,7 +278,8 @@ class Fence:
             for chain, count in base_rules(family).items()
         )
 
-    def _lifetime_ms(self, valid_until: float) -> int:
-        """Return for how long an element may live from now; 0 when it is not worth it."""
-        seconds = min(valid_until - self._clock() - MARGIN_SECONDS, LONGEST_SECONDS)
-        return int(seconds * 1000) if seconds >= _SHORTEST_SECONDS else 0
+
+def _lifetime_ms(seconds: float) -> int:
+    """Return for how long an element may live when so much is left; 0 when it is not worth it."""
+    seconds = min(seconds - MARGIN_SECONDS, LONGEST_SECONDS)
+    return int(seconds * 1000) if seconds >= _SHORTEST_SECONDS else 0

@@ -23,12 +23,19 @@ judges every element of a transaction by the time at which the transaction began
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from kubevip_announce_arp import _nftables as nft
 from kubevip_announce_arp._nftables import ARP, INET, Change
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+Key = tuple[int, int]  # the number of a group, and a slot: 0 or 1
+
 FAMILIES = (ARP, INET)
 PRIORITY = -400  # before raw, defragmentation, connection tracking and any destination NAT
+_CHUNK = 500
 DEFAULT_LIFETIME_MS = 1000  # of an element added without one, by whomever: none is ever permanent
 
 ARP_REQUEST = b"\0\1"
@@ -55,6 +62,10 @@ _RULES_IN = {
         + nft.load(nft.TRANSPORT, 8, 16)
         + nft.goes_by("target6"),
     ),
+}
+_MEMBERSHIPS = {  # by the size of an address: family, map or set, and the first letter of the chain it leads to
+    4: ((ARP, "claims", ""), (ARP, "group4", "g"), (INET, "group4", "g")),
+    16: ((INET, "group6", "g"), (INET, "target6", "n")),
 }
 # What a host with the address says of its own accord would win back its neighbours: an ARP request that names the VIP
 # as its sender (a retransmission on an open connection is enough to send one), a solicitation or advertisement.
@@ -90,7 +101,7 @@ def base_rules(family: int) -> dict[str, int]:
 
 
 class FenceTables:
-    """The changes of the two tables called `name`. Groups are numbered from 0; a slot is 0 or 1."""
+    """The changes of the two tables called `name`. Groups are numbered from 0."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -135,40 +146,38 @@ class FenceTables:
             *self._chain(INET, f"n{group}", (*passes, drops)),
         ]
 
-    def add_address(self, group: int, packed: bytes) -> list[Change]:
-        """Fence an address, given in its 4 or 16 bytes, with its group."""
-        return [self._member(nft.NEWSETELEM, nft.CREATE, *where) for where in self._memberships(group, packed)]
+    def add_addresses(self, members: Iterable[tuple[int, bytes]]) -> list[Change]:
+        """Fence addresses, given in their 4 or 16 bytes, each with its group."""
+        return self._members(nft.NEWSETELEM, nft.CREATE, members)
 
-    def remove_address(self, group: int, packed: bytes) -> list[Change]:
-        """Take an address out of the fence; refused (ENOENT) when it is not in it."""
-        return [self._member(nft.DELSETELEM, 0, *where) for where in self._memberships(group, packed)]
+    def remove_addresses(self, members: Iterable[tuple[int, bytes]]) -> list[Change]:
+        """Take addresses out of the fence; refused (ENOENT) when one is not in it."""
+        return self._members(nft.DELSETELEM, 0, members)
 
-    def begin(self, group: int, slot: int, lifetime_ms: int) -> list[Change]:
-        """Let the key of `slot` live for `lifetime_ms`, without effect until `switch`."""
-        return self._key(nft.NEWSETELEM, "alive", group, slot, lifetime_ms)
+    def begin(self, lifetimes_ms: Mapping[Key, int]) -> list[Change]:
+        """Let keys live for so many milliseconds, without effect until `switch`."""
+        elements = [nft.element(_packed(key), lifetime_ms=lifetime) for key, lifetime in lifetimes_ms.items()]
+        return self._elements(nft.NEWSETELEM, "alive", elements)
 
-    def discard(self, group: int, slot: int) -> list[Change]:
-        """Delete the element of `slot`, whether it lives or not."""
-        return self._key(nft.NEWSETELEM, "alive", group, slot, DEFAULT_LIFETIME_MS) + self._key(
-            nft.DELSETELEM, "alive", group, slot
-        )
+    def discard(self, keys: Iterable[Key]) -> list[Change]:
+        """Delete the elements of keys, whether they live or not."""
+        packed = [_packed(key) for key in keys]
+        lasting = [nft.element(key, lifetime_ms=DEFAULT_LIFETIME_MS) for key in packed]
+        return self._elements(nft.NEWSETELEM, "alive", lasting) + self._keys(nft.DELSETELEM, "alive", packed)
 
-    def switch(self, group: int, slot: int, *, from_other: bool) -> list[Change]:
-        """Make the key of `slot` count; with `from_other` instead of the other one, which must still be alive."""
-        change: list[Change] = []
-        if from_other:
-            change += self._key(nft.DELSETELEM, "alive", group, slot ^ 1)
-            change += self._key(nft.DELSETELEM, "active", group, slot ^ 1)
-        return change + self._key(nft.NEWSETELEM, "active", group, slot)
-
-    def close(self, group: int) -> list[Change]:
-        """Make no key of the group count, whatever did."""
+    def switch(self, keys: Iterable[Key], instead_of: Iterable[Key]) -> list[Change]:
+        """Make `keys` count, and `instead_of`, all of which must still be alive, not any more."""
+        old = [_packed(key) for key in instead_of]
         return [
-            change
-            for slot in (0, 1)
-            for kind in (nft.NEWSETELEM, nft.DELSETELEM)
-            for change in self._key(kind, "active", group, slot)
+            *self._keys(nft.DELSETELEM, "alive", old),
+            *self._keys(nft.DELSETELEM, "active", old),
+            *self._keys(nft.NEWSETELEM, "active", [_packed(key) for key in keys]),
         ]
+
+    def close(self, groups: Iterable[int]) -> list[Change]:
+        """Make no key of these groups count, whatever did."""
+        packed = [_packed((group, slot)) for group in groups for slot in (0, 1)]
+        return self._keys(nft.NEWSETELEM, "active", packed) + self._keys(nft.DELSETELEM, "active", packed)
 
     def close_all(self) -> list[Change]:
         """Make no key of any group count."""
@@ -192,23 +201,36 @@ class FenceTables:
             *(Change(family, nft.NEWRULE, nft.CREATE | nft.APPEND, body + nft.nested(4, rule)) for rule in rules),
         ]
 
-    def _memberships(self, group: int, packed: bytes) -> list[tuple[int, str, bytes, str | None]]:
-        if len(packed) == 4:
-            return [
-                (ARP, "claims", packed, None),
-                (ARP, "group4", packed, f"g{group}"),
-                (INET, "group4", packed, f"g{group}"),
-            ]
-        return [(INET, "group6", packed, f"g{group}"), (INET, "target6", packed, f"n{group}")]
+    def _members(self, kind: int, flags: int, members: Iterable[tuple[int, bytes]]) -> list[Change]:
+        sorted_out: dict[tuple[int, str], list[bytes]] = {}
+        for group, packed in members:
+            for family, name, goto in _MEMBERSHIPS[len(packed)]:
+                chain = f"{goto}{group}" if goto and kind == nft.NEWSETELEM else None
+                sorted_out.setdefault((family, name), []).append(nft.element(packed, goto=chain))
+        return [
+            Change(family, kind, flags, self._table + nft.text(2, name) + nft.nested(3, *chunk))
+            for (family, name), elements in sorted_out.items()
+            for chunk in _chunks(elements)
+        ]
 
-    def _member(self, kind: int, flags: int, family: int, name: str, packed: bytes, goto: str | None) -> Change:
-        if kind == nft.DELSETELEM:
-            goto = None
-        body = self._table + nft.text(2, name) + nft.nested(3, nft.element(packed, goto=goto))
-        return Change(family, kind, flags, body)
+    def _keys(self, kind: int, name: str, packed: Iterable[bytes]) -> list[Change]:
+        return self._elements(kind, name, [nft.element(key) for key in packed])
 
-    def _key(self, kind: int, name: str, group: int, slot: int, lifetime_ms: int | None = None) -> list[Change]:
-        key = nft.element(struct.pack("=I", group << 1 | slot), lifetime_ms=lifetime_ms)
-        body = self._table + nft.text(2, name) + nft.nested(3, key)
+    def _elements(self, kind: int, name: str, elements: list[bytes]) -> list[Change]:
         flags = nft.CREATE if kind == nft.NEWSETELEM else 0
-        return [Change(family, kind, flags, body) for family in FAMILIES]
+        return [
+            Change(family, kind, flags, self._table + nft.text(2, name) + nft.nested(3, *chunk))
+            for chunk in _chunks(elements)
+            for family in FAMILIES
+        ]
+
+
+def _packed(key: Key) -> bytes:
+    group, slot = key
+    return struct.pack("=I", group << 1 | slot)
+
+
+def _chunks(elements: list[bytes]) -> Iterator[list[bytes]]:
+    """Divide what does not fit an attribute, which holds 64 KB."""
+    for start in range(0, len(elements), _CHUNK):
+        yield elements[start : start + _CHUNK]

@@ -29,8 +29,10 @@ class Held:
     problem: str = "not up yet"
     """Why it is not on its device; "" when it is."""
     health: Health | None = None
-    done: Event = field(factory=Event)
-    """Set when the work that was asked for has been tried."""
+    put: Event = field(factory=Event)
+    """Set when putting it up has been tried."""
+    lowered: Event = field(factory=Event)
+    """Set when taking it off has been tried. An event of its own: putting up may still be under way by then."""
 
     def tell(self, link_trouble: str, unfenced: str) -> None:
         """Report how it does, if that changed; nothing before it is entered."""

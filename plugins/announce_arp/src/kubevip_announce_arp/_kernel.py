@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ class Kernel:
 
     def __init__(self, addresses: AddressSocket, fence: Fence | None, lifetime_seconds: int, state_dir: Path) -> None:
         self._addresses, self._fence, self._lifetime, self._state_dir = addresses, fence, lifetime_seconds, state_dir
-        self._known: set[tuple[IPAddress, int]] = set()  # put up by this process and not taken off since
+        self._known: dict[tuple[IPAddress, int], Place] = {}  # put up by this process and not taken off since
 
     def carry_out(self, work: Work) -> Outcome:
         """Carry out `work`; never raises for what the kernel refuses."""
@@ -115,15 +116,8 @@ class Kernel:
             except OSError as error:
                 opened = frozenset[str]()
                 fence_errors.append(f"the fence cannot be renewed: {error.strerror}")
-        for place in work.put:
-            if place.address not in failed and (problem := self._put(place, work.until, opened)):
-                failed[place.address] = problem
-        for place in work.refresh:
-            if work.until.get(place.group, -math.inf) > time.monotonic():
-                try:
-                    self._addresses.renew(place.address, place.index, place.device, self._lifetime)
-                except OSError as error:
-                    failed[place.address] = f"its lifetime cannot be renewed: {error.strerror}"
+        failed |= self._put([place for place in work.put if place.address not in failed], work.until, opened)
+        failed |= self._refresh(work)
         if work.announced is not None:
             self._record_announced(work.announced)
         return Outcome(
@@ -137,12 +131,11 @@ class Kernel:
 
     def clear(self) -> list[str]:
         """Take everything off that this process put up, and remove the fence; return what went wrong."""
-        problems: list[str] = []
-        for address, index in sorted(self._known, key=str):
-            try:
-                self._addresses.delete(address, index)
-            except OSError as error:
-                problems.append(f"{address}: {error.strerror}")
+        places = list(self._known.values())
+        errors = self._addresses.delete(places)
+        problems = [
+            f"{place.address}: {os.strerror(error)}" for place, error in zip(places, errors, strict=True) if error
+        ]
         self._known.clear()
         if self._fence is not None:
             try:
@@ -154,22 +147,20 @@ class Kernel:
         return problems
 
     def _lower(self, places: Iterable[Place]) -> dict[IPAddress, str]:
+        """Take addresses off, but none that this process did not put up."""
+        todo = list(places)
+        known = [place for place in todo if (place.address, place.index) in self._known]
         still_up: dict[IPAddress, str] = {}
-        gone: list[tuple[str, bytes]] = []
-        for place in places:
-            if (place.address, place.index) not in self._known:
-                gone.append((place.group, place.address.packed))
-                continue
-            try:
-                self._addresses.delete(place.address, place.index)
-            except OSError as error:
-                still_up[place.address] = f"it cannot be taken off {place.device}: {error.strerror}"
+        for place, error in zip(known, self._addresses.delete(known), strict=True):
+            if error:
+                still_up[place.address] = f"it cannot be taken off {place.device}: {os.strerror(error)}"
             else:
-                self._known.discard((place.address, place.index))
-                gone.append((place.group, place.address.packed))
-        if self._fence is not None and gone:
+                del self._known[place.address, place.index]
+        if self._fence is not None:
             try:
-                self._fence.discard(gone)
+                self._fence.discard(
+                    (place.group, place.address.packed) for place in todo if place.address not in still_up
+                )
             except OSError as error:  # they stay fenced, with nothing to fence
                 _logger.debug("fence: addresses cannot be taken out: %s", error)
         return still_up
@@ -185,25 +176,42 @@ class Kernel:
             renewal = fence.renew(work.until)
         return renewal.opened, renewal.lapsed
 
-    def _put(self, place: Place, until: Mapping[str, float], opened: frozenset[str]) -> str:
-        """Put an address up; return why that failed, or ""."""
-        if until.get(place.group, -math.inf) <= time.monotonic():
-            return "the leadership ended meanwhile"
-        if self._fence is not None and place.group not in opened:
-            return "the fence did not open in time"
-        key = place.address, place.index
-        try:
-            if key in self._known:
-                self._addresses.renew(place.address, place.index, place.device, self._lifetime)
+    def _put(self, places: list[Place], until: Mapping[str, float], opened: frozenset[str]) -> dict[IPAddress, str]:
+        """Put addresses up; return why that failed for some."""
+        failed: dict[IPAddress, str] = {}
+        new: list[Place] = []
+        again: list[Place] = []
+        now = time.monotonic()
+        for place in places:
+            if until.get(place.group, -math.inf) <= now:
+                failed[place.address] = "the leadership ended meanwhile"
+            elif self._fence is not None and place.group not in opened:
+                failed[place.address] = "the fence did not open in time"
             else:
-                self._known.add(key)  # before: should this be cut short, it is taken off all the same
-                self._addresses.add(place.address, place.index, place.device, self._lifetime)
-        except OSError as error:
-            self._known.discard(key)
-            if error.errno == errno.EEXIST:
-                return f"somebody else has just put it on {place.device}"
-            return f"it cannot be put on {place.device}: {error.strerror}"
-        return ""
+                (again if (place.address, place.index) in self._known else new).append(place)
+        # known before they are sent: should this be cut short, they are taken off all the same
+        self._known |= {(place.address, place.index): place for place in new}
+        for place, error in zip(new, self._addresses.add(new, self._lifetime), strict=True):
+            if error:
+                del self._known[place.address, place.index]
+                failed[place.address] = (
+                    f"somebody else has just put it on {place.device}"
+                    if error == errno.EEXIST
+                    else f"it cannot be put on {place.device}: {os.strerror(error)}"
+                )
+        for place, error in zip(again, self._addresses.renew(again, self._lifetime), strict=True):
+            if error:
+                failed[place.address] = f"it cannot be put back on {place.device}: {os.strerror(error)}"
+        return failed
+
+    def _refresh(self, work: Work) -> dict[IPAddress, str]:
+        now = time.monotonic()
+        places = [place for place in work.refresh if work.until.get(place.group, -math.inf) > now]
+        return {
+            place.address: f"its lifetime cannot be renewed: {os.strerror(error)}"
+            for place, error in zip(places, self._addresses.renew(places, self._lifetime), strict=True)
+            if error
+        }
 
     def _record_announced(self, announced: frozenset[str]) -> None:
         try:

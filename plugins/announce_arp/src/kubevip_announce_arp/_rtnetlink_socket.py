@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from kubevip_announce_arp import _rtnetlink as rt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
+_MESSAGES = 64  # at once; their answers fit the socket's buffer, of which each takes a kilobyte
+_ANSWER_SECONDS = 5  # the kernel has answered when send() returns; this is for answers that it could not keep
 _ABSENT = (errno.EADDRNOTAVAIL, errno.ENODEV)
 _SOL_NETLINK, _CAP_ACK = 270, 10
+
+
+class OnDevice(Protocol):
+    """An address and the device, by index and name, that it is or is to be on."""
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address:
+        """The address."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """The device's number."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        ...
 
 
 class AddressSocket:
@@ -21,6 +43,7 @@ class AddressSocket:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, rt.NETLINK_ROUTE)
+        self._socket.settimeout(_ANSWER_SECONDS)
         self._socket.bind((0, 0))
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._sequence = 0
@@ -29,53 +52,59 @@ class AddressSocket:
         """Close it."""
         self._socket.close()
 
-    def add(self, address: IPv4Address | IPv6Address, index: int, device: str, lifetime_seconds: int) -> None:
-        """Put an address on a device for so many seconds.
+    def add(self, items: Iterable[OnDevice], lifetime_seconds: int) -> list[int]:
+        """Put addresses on devices for so many seconds; return an errno for each, 0 where it is there now.
 
-        :raises OSError: EEXIST when it is there already; what else the kernel says.
+        EEXIST: it was there before.
         """
-        self._sequence += 1
-        self._send(
-            rt.set_address(
-                address, index, device, lifetime_seconds=lifetime_seconds, is_new=True, sequence=self._sequence
+        return self._set(items, lifetime_seconds, is_new=True)
+
+    def renew(self, items: Iterable[OnDevice], lifetime_seconds: int) -> list[int]:
+        """Give addresses so many seconds from now, and put those on that are not; return an errno for each."""
+        return self._set(items, lifetime_seconds, is_new=False)
+
+    def delete(self, items: Iterable[OnDevice]) -> list[int]:
+        """Take addresses off devices; return an errno for each, 0 also where address or device were gone already."""
+        errors = self._exchange([partial(_delete, item) for item in items])
+        return [0 if error in _ABSENT else error for error in errors]
+
+    def _set(self, items: Iterable[OnDevice], lifetime_seconds: int, *, is_new: bool) -> list[int]:
+        def encode(item: OnDevice, number: int) -> bytes:
+            return rt.set_address(
+                item.address,
+                item.index,
+                item.device,
+                lifetime_seconds=lifetime_seconds,
+                is_new=is_new,
+                sequence=number,
             )
-        )
 
-    def renew(self, address: IPv4Address | IPv6Address, index: int, device: str, lifetime_seconds: int) -> None:
-        """Give an address so many seconds from now; puts it there if it is not.
+        return self._exchange([partial(encode, item) for item in items])
 
-        :raises OSError: what the kernel says.
-        """
-        self._sequence += 1
-        self._send(
-            rt.set_address(
-                address, index, device, lifetime_seconds=lifetime_seconds, is_new=False, sequence=self._sequence
-            )
-        )
+    def _exchange(self, encoders: Sequence[Callable[[int], bytes]]) -> list[int]:
+        """Send numbered messages, many at once; return the errno that the kernel answered to each."""
+        errors: list[int] = []
+        for start in range(0, len(encoders), _MESSAGES):
+            chunk = encoders[start : start + _MESSAGES]
+            first = self._sequence + 1
+            self._sequence += len(chunk)
+            answered: dict[int, int] = {}
+            try:
+                self._socket.send(b"".join(encode(first + position) for position, encode in enumerate(chunk)))
+                while len(answered) < len(chunk):
+                    for sequence, error in rt.acknowledgements(self._socket.recv(1 << 16)):
+                        if sequence >= first:
+                            answered[sequence] = error
+            except OSError as error:
+                missing = error.errno or errno.ETIMEDOUT
+                errors += (answered.get(first + position, missing) for position in range(len(chunk)))
+            else:
+                errors += (answered[first + position] for position in range(len(chunk)))
+        return errors
 
-    def delete(self, address: IPv4Address | IPv6Address, index: int) -> bool:
-        """Take an address off a device; return whether it was there.
 
-        :raises OSError: what the kernel says, unless address or device are gone already.
-        """
-        self._sequence += 1
-        try:
-            self._send(rt.delete_address(address, index, sequence=self._sequence))
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return False
-            raise
-        return True
-
-    def _send(self, data: bytes) -> None:
-        self._socket.send(data)
-        while True:  # the kernel has answered within send(); answers to older questions are passed over
-            for sequence, error in rt.acknowledgements(self._socket.recv(1 << 16)):
-                if sequence != self._sequence:
-                    continue
-                if error:
-                    raise OSError(error, os.strerror(error))
-                return
+def _delete(item: OnDevice, number: int) -> bytes:
+    return rt.delete_address(item.address, item.index, sequence=number)
 
 
 def open_event_socket() -> socket.socket:

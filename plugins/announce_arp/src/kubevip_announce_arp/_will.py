@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import socket
-import time
 from ipaddress import ip_address
 
 from kubevip_announce_arp import _nftables as nft
@@ -37,29 +36,36 @@ def withdraw(payload: bytes) -> None:
 
 
 def _close(table: str) -> None:
-    data, last = nft.batch(FenceTables(table).close_all(), 1)
-    error = _ask(nft.NETLINK_NETFILTER, data, last)
-    if error not in (0, errno.ENOENT):  # no tables: nothing to close
-        raise OSError(error, f"the fence {table} cannot be closed")
+    with _open(nft.NETLINK_NETFILTER) as netlink:
+        for number, change in enumerate(FenceTables(table).close_all()):  # one by one: a table may have been removed
+            data, last = nft.batch([change], 10 * number + 1)
+            error = _ask(netlink, data, last)
+            if error not in (0, errno.ENOENT):
+                raise OSError(error, f"the fence {table} cannot be closed")
 
 
 def _delete(addresses: dict[str, int]) -> None:
-    for sequence, (address, index) in enumerate(addresses.items(), 1):
-        data = rt.delete_address(ip_address(address), index, sequence=sequence)
-        error = _ask(rt.NETLINK_ROUTE, data, sequence)
-        if error not in (0, errno.EADDRNOTAVAIL, errno.ENODEV):
-            raise OSError(error, f"{address} cannot be removed from device number {index}")
+    with _open(rt.NETLINK_ROUTE) as netlink:
+        for sequence, (address, index) in enumerate(addresses.items(), 1):
+            error = _ask(netlink, rt.delete_address(ip_address(address), index, sequence=sequence), sequence)
+            if error not in (0, errno.EADDRNOTAVAIL, errno.ENODEV):
+                raise OSError(error, f"{address} cannot be removed from device number {index}")
 
 
-def _ask(protocol: int, data: bytes, sequence: int) -> int:
-    """Send a message to the kernel and return the first error that it names, or 0 for its acknowledgement."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as netlink:
-        netlink.settimeout(5)
-        netlink.bind((0, 0))
-        netlink.send(data)
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            for answered, error in rt.acknowledgements(netlink.recv(1 << 16)):
-                if error or answered == sequence:
-                    return error
-    raise TimeoutError("the kernel did not answer")
+def _open(protocol: int) -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    netlink.settimeout(5)
+    netlink.bind((0, 0))
+    return netlink
+
+
+def _ask(netlink: socket.socket, data: bytes, sequence: int) -> int:
+    """Send a message to the kernel and return the first error that it names, or 0 for its acknowledgement.
+
+    :raises TimeoutError: after 5 s without an answer.
+    """
+    netlink.send(data)
+    while True:
+        for answered, error in rt.acknowledgements(netlink.recv(1 << 16)):
+            if error or answered == sequence:
+                return error
