@@ -485,6 +485,24 @@ async def test_workers_ignore_signals_that_are_meant_for_the_group(proxy: Proxy,
         assert _pids(proxy) == [pid]
 
 
+async def test_workers_do_not_inherit_the_priority_of_the_control_process(server: Server) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -5)
+    except PermissionError:
+        pytest.skip("raising a priority is not permitted here")
+    try:
+        async with _open() as proxy:
+            listener = _listener(server)
+            async with proxy.serve(listener, Reports()):
+                _is_served(listener, server)
+                (pid,) = _pids(proxy)
+                assert pid is not None
+                assert os.getpriority(os.PRIO_PROCESS, pid) == 0
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 async def test_workers_are_gone_when_the_instance_is_closed(server: Server) -> None:
     async with _open() as proxy:
         await until(lambda: _pids(proxy)[0] is not None)

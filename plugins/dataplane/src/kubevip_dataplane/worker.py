@@ -69,6 +69,7 @@ def run(make_relay: Callable[[Loop], Relay]) -> None:
     os.set_inheritable(channel.fileno(), False)
     _die_with(int(sys.argv[2]))
     _raise_descriptor_limit()
+    _step_back()
     loop = Loop()
     Session(loop, channel, make_relay(loop))
     gc.freeze()
@@ -90,3 +91,12 @@ def _raise_descriptor_limit() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _step_back() -> None:
+    """Give up a priority that the control process has for its heartbeats and that was inherited."""
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) != os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
