@@ -5,9 +5,10 @@ crashes that lose what was not synced; pauses; clocks at rates up to 8.3 % off; 
 false and true hints that a connection ended; graceful stops, transfers, changes of fitness.
 
 What must hold: at most one leader a term; at most one holder at any instant of real time, where whoever was told that
-it holds counts as a holder to the very end of its lease, even when it was killed, frozen or deposed, unless it released;
-no term is taken back by a restart; and once the network is good again, somebody holds soon. In two schedules of five
-the members are reckless: they vote and stand without PreVote and stickiness, because safety must not depend on these.
+it holds counts as a holder to the very end of its lease, even when it was killed, frozen or deposed, unless it
+released; no term is taken back by a restart; and once the network is good again, somebody holds soon. In two schedules
+of five the members are reckless: they vote and stand without PreVote and stickiness, because safety must not depend on
+these.
 
     python -m tests.plugins.election_raft.simulator --seeds 100000      # prints each failing seed
     python -m tests.plugins.election_raft.simulator --replay 4711       # with a trace of everything that happened
@@ -40,6 +41,15 @@ LARGEST_RATE_ERROR = 0.083
 LIVENESS_SECONDS = 4.0
 
 
+#: What is done to machines; what is there twice is twice as likely.
+HARMS = (
+    *("crash", "crash", "crash_quickly", "pause", "pause"),
+    *("cut", "cut_off", "mute", "mute", "mend"),
+    *("stop", "transfer", "transfer", "change_fitness"),
+    *("hint", "suspend", "stand", "stand"),
+)
+
+
 class ViolationError(AssertionError):
     """An invariant does not hold."""
 
@@ -58,6 +68,7 @@ class Weather:
     skew: float = LARGEST_RATE_ERROR
     mixed_timing: bool = False
     is_reckless: bool = False
+    harms: tuple[str, ...] = HARMS
 
 
 def draw_weather(rng: Random) -> Weather:
@@ -102,7 +113,7 @@ class Machine:
     timing: Timing
     rate: float
     offset: float
-    disk: HardState = HardState()
+    disk: HardState = field(factory=HardState)
     incarnation: int = 0
     node: Node | None = None
     frozen_until: float = 0.0
@@ -125,15 +136,22 @@ class World:
     """A group and everything that happens to it."""
 
     def __init__(
-        self, seed: int, *, prepare: Callable[[Node], None] | None = None, syncs: bool = True, trace: bool = False
+        self,
+        seed: int,
+        *,
+        weather: Weather | None = None,
+        prepare: Callable[[Node], None] | None = None,
+        syncs: bool = True,
+        trace: bool = False,
     ) -> None:
         """Draw a schedule.
 
+        :param weather: how bad it is; drawn if it is None.
         :param prepare: called with each node as it starts, to break something in it.
         :param syncs: whether a member waits for its disk before it sends; without, a crash loses what it wrote.
         """
         self.seed, self.rng, self.now = seed, Random(seed), 0.0
-        self.weather = draw_weather(self.rng)
+        self.weather = weather or draw_weather(self.rng)
         self.trace: list[str] | None = [] if trace else None
         self._prepare, self._syncs = prepare, syncs
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -307,11 +325,7 @@ class World:
         leaders = [other for other in self.machines.values() if other.node and other.node.state.role is Role.LEADER]
         if leaders and self.rng.random() < 0.5:  # what happens to a leader tells most
             machine = self.rng.choice(leaders)
-        harm = self.rng.choice(
-            (self._crash, self._crash, self._pause, self._pause, self._cut, self._cut, self._cut_off, self._mend)
-            + (self._stop, self._transfer, self._hint, self._change_fitness, self._suspend, self._crash_quickly)
-            + (self._stand, self._stand)
-        )
+        harm: Callable[[Machine], None] = getattr(self, f"_{self.rng.choice(self.weather.harms)}")
         harm(machine)
 
     def heal(self) -> None:
@@ -344,6 +358,13 @@ class World:
         self._note(machine, "is cut off")
         if self.rng.random() < 0.5:
             self.at(self.now + self.rng.uniform(0.05, 0.5), partial(self._blocked.difference_update, pairs))
+
+    def _mute(self, machine: Machine) -> None:
+        """Let a machine hear, and not be heard, for a while."""
+        pairs = {(machine.name, name) for name in self.machines}
+        self._blocked |= pairs
+        self._note(machine, "is mute")
+        self.at(self.now + self.rng.uniform(0.2, 1.0), partial(self._blocked.difference_update, pairs))
 
     def _mend(self, machine: Machine) -> None:
         self._blocked.clear()
@@ -450,12 +471,16 @@ def _hint(name: str) -> Callable[[Node, float], Ready]:
 
 
 def failures(
-    seeds: Iterable[int], *, prepare: Callable[[Node], None] | None = None, syncs: bool = True
+    seeds: Iterable[int],
+    *,
+    weather: Weather | None = None,
+    prepare: Callable[[Node], None] | None = None,
+    syncs: bool = True,
 ) -> Iterable[ViolationError]:
     """Play each seed and yield what went wrong."""
     for seed in seeds:
         try:
-            World(seed, prepare=prepare, syncs=syncs).run()
+            World(seed, weather=weather, prepare=prepare, syncs=syncs).run()
         except ViolationError as violation:
             yield violation
 

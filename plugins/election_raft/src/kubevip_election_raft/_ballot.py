@@ -11,6 +11,7 @@ class Ballot:
 
     def __init__(self, voters: Iterable[str], now: float) -> None:
         self._ask_at = dict.fromkeys(voters, now)
+        self._asked = dict.fromkeys(self._ask_at, 0)
         self.granted: set[str] = set()
         self.refused: set[str] = set()
 
@@ -19,10 +20,16 @@ class Ballot:
         """When somebody is to be asked again; infinity when nobody is."""
         return min(self._ask_at.values(), default=math.inf)
 
-    def due(self, now: float, again_seconds: float) -> tuple[str, ...]:
-        """Return who is to be asked now; without an answer each is due again after `again_seconds`."""
+    def due(self, now: float, again_seconds: float, longest_seconds: float) -> tuple[str, ...]:
+        """Return who is to be asked now.
+
+        Without an answer each is due again after `again_seconds`, then twice that, and so on up to `longest_seconds`:
+        at first a connection may just be coming up; later nobody is there.
+        """
         due = tuple(voter for voter, ask_at in self._ask_at.items() if ask_at <= now)
-        self._ask_at.update(dict.fromkeys(due, now + again_seconds))
+        for voter in due:
+            self._ask_at[voter] = now + min(again_seconds * 2 ** self._asked[voter], longest_seconds)
+            self._asked[voter] += 1
         return due
 
     def grant(self, voter: str) -> None:
@@ -38,4 +45,4 @@ class Ballot:
     def postpone(self, voter: str, ask_at: float) -> None:
         """Note that `voter` cannot agree before `ask_at`."""
         if voter in self._ask_at:
-            self._ask_at[voter] = ask_at
+            self._ask_at[voter], self._asked[voter] = ask_at, 0

@@ -178,7 +178,9 @@ class Node:
         """Say how fit this member is to hold: 0 (unfit) to 100, or NOT_STANDING: it votes only."""
         self._notice(now)
         self._standing.fitness = fitness
-        if fitness == NOT_STANDING and self._role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+        if self._leader is not None:
+            self._yield_if_unfit(self._leader, now)
+        elif fitness == NOT_STANDING and self._role is not Role.FOLLOWER:
             self._fail(now)
         return self._ready()
 
@@ -335,7 +337,7 @@ class Node:
 
     def _ask(self, now: float) -> None:
         """Ask whoever is due, and go on when a majority agreed."""
-        due = self._ballot.due(now, self.timing.ask_seconds)
+        due = self._ballot.due(now, self.timing.ask_seconds, self.timing.heartbeat_seconds)
         if self._lease is None:
             question = PreVoteRequest(term=self.term + 1, fitness=self._standing.fitness, rank=self._standing.rank)
             self._send_all(due, question)
@@ -379,8 +381,14 @@ class Node:
         request, heirs = self._new_round(leader.lease, now), leader.heirs(now)
         self._send_all(tuple(self.peers), Heartbeat(term=self.term, promise=request, heirs=heirs))
         leader.plan_beat(now)
-        if heirs and leader.yielding_to is None and self._standing.hands_over(self.peers[heirs[0]].fitness, now):
-            leader.yield_to(heirs[0], f"{self.process.name} is unfit")
+        self._yield_if_unfit(leader, now)
+
+    def _yield_if_unfit(self, leader: Leader, now: float) -> None:
+        heir = next(iter(leader.heirs(now)), None)
+        if heir is None or leader.yielding_to is not None:
+            return
+        if self._standing.hands_over(self.peers[heir].fitness, now):
+            leader.yield_to(heir, f"{self.process.name} is unfit")
 
     def _new_round(self, lease: Lease, now: float) -> PromiseRequest:
         """Begin a round of promises with one's own; nobody else is asked before `now`."""

@@ -1,7 +1,7 @@
 """What a member owes to the others: its vote, once a term, and its promise, to one process at a time.
 
-A voter refuses votes and pre-votes without looking at terms while it is bound (leader stickiness, Raft thesis 6.2 and
-9.6): while a promise to another process runs, while it hears a leader, and for one longest promise after its start.
+A voter refuses votes and pre-votes without looking at terms while it is bound (leader stickiness, Raft thesis 4.2.3):
+while a promise to another process runs, while it hears a leader, and for one longest promise after its start.
 """
 
 from __future__ import annotations
