@@ -39,7 +39,7 @@ def single(folder: Path, nodes: int) -> Sequence[Make]:
 
 
 def raft(folder: Path, nodes: int) -> Sequence[Make]:
-    """Members on addresses of their own on loopback; slower than usual, because the machine may be busy with other tests."""
+    """Members with loopback addresses of their own, slower than usual because other tests may keep the machine busy."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = Port(probe.getsockname()[1])

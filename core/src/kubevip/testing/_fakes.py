@@ -10,6 +10,7 @@ from anyio import CancelScope, Event, current_time, sleep
 from anyio.lowlevel import checkpoint
 
 from kubevip._contract import Following, Host, Leading
+from kubevip.errors import AnnounceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -109,10 +110,12 @@ class FakeAnnouncer:
 
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
-        """Pretend that `vip` is reachable."""
+        """Pretend that `vip` is reachable, unless the tenure is over."""
         if self.refusal is not None:
             raise self.refusal
         await sleep(self._enter)
+        if tenure.remaining_seconds <= 0:
+            raise AnnounceError(f"{vip.name}: {vip.address} is not announced in a tenure that is over")
         self.reports[vip.name] = report
         self._record(f"{self._name}announce {vip.name}")
         try:
