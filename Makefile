@@ -26,7 +26,7 @@ lint: setup      ## Run linters and type checkers
 	$(BIN)/ruff format --check
 	$(BIN)/mypy core/src $(wildcard plugins/*/src)
 	$(BIN)/mypy --platform darwin core/src
-	$(BIN)/mypy tests benchmarks
+	$(BIN)/mypy --explicit-package-bases --namespace-packages tests $(wildcard benchmarks)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

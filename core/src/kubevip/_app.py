@@ -66,9 +66,7 @@ class _Node:
         first = resolve((loaded.base, loaded.file), registry)
         if first.missing:
             raise ConfigError(first.missing)
-        self._name = node_name(
-            options, node_name=first.node_name, members=first.members, machine=read_machine()
-        )
+        self._name = node_name(options, node_name=first.node_name, members=first.members, machine=read_machine())
         rng = Random(secrets.randbits(64))
         self._board = Board(node=self._name, instance=options.instance)
         self._sources = Sources(loaded.base, registry, self._board)

@@ -203,7 +203,7 @@ class Event:
 
     name: str
     message: str
-    fields: Mapping[str, object] = field(factory=dict)
+    fields: Mapping[str, object] = field(factory=dict[str, object])
 
 
 @frozen(kw_only=True)
@@ -237,7 +237,7 @@ class Outlook:
     allow_insecure: bool = False
     vips: tuple[VirtualIP, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
-    devices: Mapping[str, str] = field(factory=dict)
+    devices: Mapping[str, str] = field(factory=dict[str, str])
 
 
 @frozen(kw_only=True)

@@ -79,7 +79,7 @@ class Places:
     """
 
     root: Place = Place(file="(built in)")
-    inner: Mapping[Path, Place] = field(factory=dict)
+    inner: Mapping[Path, Place] = field(factory=dict[Path, Place])
     base: Path = ()
 
     def at(self, *path: str | int) -> Place:
@@ -178,7 +178,7 @@ class VirtualIP:
     group: str
     interface: str = "auto"
     announcers: tuple[str, ...] = ("address", "arp")
-    options: Mapping[str, object] = field(factory=dict)
+    options: Mapping[str, object] = field(factory=dict[str, object])
     places: Places = field(factory=Places, eq=False)
 
 
@@ -212,7 +212,7 @@ class LoadBalancer:
     backends: tuple[Backend, ...] = ()
     health_check: Section | None = None
     drain_seconds: float = 10.0
-    options: Mapping[str, object] = field(factory=dict)
+    options: Mapping[str, object] = field(factory=dict[str, object])
     places: Places = field(factory=Places, eq=False)
 
 

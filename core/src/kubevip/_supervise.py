@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from anyio import current_time, sleep, sleep_forever
 
@@ -22,7 +22,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 def causes(error: BaseException) -> list[BaseException]:
     """Return the errors inside nested ExceptionGroups, or the error itself."""
     if isinstance(error, BaseExceptionGroup):
-        return [cause for inner in error.exceptions for cause in causes(inner)]
+        inner = cast("BaseExceptionGroup[BaseException]", error)  # isinstance tells nothing of what is inside
+        return [cause for one in inner.exceptions for cause in causes(one)]
     return [error]
 
 

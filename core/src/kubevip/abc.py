@@ -81,6 +81,7 @@ class Announcer(Protocol):
         The core opens the announcers of an address in the order the configuration lists them and leaves them in
         reverse.
         """
+        ...
 
 
 class Proxy(Protocol):
@@ -98,6 +99,7 @@ class Proxy(Protocol):
            `Serving.set_drain` said;
         3. raises `ProxyError` when the socket cannot be opened, naming address, port and, if known, who has it.
         """
+        ...
 
 
 class ConfigSource(Protocol):
@@ -126,6 +128,7 @@ class Check(Protocol):
 
     async def probe(self, target: Target) -> CheckResult:
         """Probe once. Interval, timeout, rise and fall are the caller's."""
+        ...
 
 
 @runtime_checkable
@@ -134,6 +137,7 @@ class SupportsStatus(Protocol):
 
     def status(self) -> Mapping[str, object]:
         """Return JSON-compatible values; called from the event loop, must be cheap."""
+        ...
 
 
 @runtime_checkable
@@ -142,6 +146,7 @@ class SupportsRequests(Protocol):
 
     async def request(self, verb: str, args: Mapping[str, object]) -> object:
         """Carry out `verb` and return JSON-compatible values; raise a KubevipError to refuse."""
+        ...
 
 
 @runtime_checkable
@@ -162,6 +167,7 @@ class SupportsFitness(Protocol):
     @property
     def follows_fitness(self) -> bool:
         """Always true."""
+        ...
 
 
 @runtime_checkable
@@ -173,6 +179,7 @@ class SupportsLoad(Protocol):
 
         :raises ConfigError: with all problems, when nothing would be published.
         """
+        ...
 
 
 ConfigT = TypeVar("ConfigT")
