@@ -24,19 +24,24 @@ from kubevip_announce_arp._nftables_socket import NftablesSocket
 from kubevip_announce_arp._rtnetlink_socket import AddressSocket
 
 CLONE_NEWNET = 0x40000000
+Result = dict[str, str | int | float]
 
 
-def measure(what: str, rounds: int, act: Callable[[], object]) -> dict[str, str | int | float]:
+def measure(what: str, rounds: int, act: Callable[[], object]) -> Result:
     act()
     took: list[float] = []
     for _ in range(rounds):
         started = time.perf_counter()
         act()
         took.append((time.perf_counter() - started) * 1e6)
+    return show(what, took)
+
+
+def show(what: str, took: list[float]) -> Result:
     took.sort()
-    result = {"what": what, "rounds": rounds, "median_us": took[rounds // 2], "p99_us": took[rounds * 99 // 100]}
-    print(f"{what:<58} {result['median_us']:>10.0f} {result['p99_us']:>10.0f}")
-    return result
+    median, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
+    print(f"{what:<58} {median:>10.0f} {p99:>10.0f}")
+    return {"what": what, "rounds": len(took), "median_us": median, "p99_us": p99}
 
 
 def make_fence(groups: int, addresses: int) -> Fence:
@@ -47,8 +52,8 @@ def make_fence(groups: int, addresses: int) -> Fence:
     return fence
 
 
-def run(rounds: int) -> list[dict[str, str | int | float]]:
-    results: list[dict[str, str | int | float]] = []
+def run(rounds: int) -> list[Result]:
+    results: list[Result] = []
     print(f"{'one tick is ' + format(TICK_SECONDS * 1000, 'g') + ' ms':<58} {'median us':>10} {'p99 us':>10}")
     for groups, addresses in ((1, 1), (1, 1000), (1, 10000), (100, 1000)):
         fence = make_fence(groups, addresses)
@@ -70,7 +75,7 @@ def run(rounds: int) -> list[dict[str, str | int | float]]:
     return results
 
 
-def takeover(addresses: int, rounds: int, state_dir: Path) -> list[dict[str, str | int | float]]:
+def takeover(addresses: int, rounds: int, state_dir: Path) -> list[Result]:
     """The kernel's part of a takeover and of a withdrawal, by turns."""
     fence = make_fence(1, 0)
     kernel = Kernel(AddressSocket(), fence, 10, state_dir)
@@ -89,13 +94,7 @@ def takeover(addresses: int, rounds: int, state_dir: Path) -> list[dict[str, str
         outcome = kernel.carry_out(Work(close=frozenset(["g0"]), lower=places))
         took["withdraw"].append((time.perf_counter() - started) * 1e6)
         assert not outcome.still_up, outcome
-    results: list[dict[str, str | int | float]] = []
-    for what, values in took.items():
-        values.sort()
-        median, p99 = values[rounds // 2], values[rounds * 99 // 100]
-        print(f"{what + f' {addresses} address(es), fence and addresses':<58} {median:>10.0f} {p99:>10.0f}")
-        results.append({"what": f"{what} {addresses}", "rounds": rounds, "median_us": median, "p99_us": p99})
-    return results
+    return [show(f"{what} {addresses} address(es), fence and addresses", values) for what, values in took.items()]
 
 
 def main() -> int:

@@ -34,11 +34,10 @@ def test_a_batch_numbers_its_messages_and_asks_for_one_answer() -> None:
     assert last == 42
 
 
-def test_an_element_bears_key_verdict_and_lifetime() -> None:
-    found = nft.attributes_of(nft.element(b"\x0a\x00\x00\x05", lifetime_ms=150)[4:], 0)
+def test_an_element_bears_its_key_and_verdict() -> None:
+    found = nft.attributes_of(nft.element(b"\x0a\x00\x00\x05", goto="g7")[4:], 0)
     assert nft.attributes_of(found[1], 0) == {1: b"\x0a\x00\x00\x05"}
-    assert found[4] == struct.pack("!Q", 150)
-    verdict = nft.attributes_of(nft.attributes_of(nft.element(b"\0" * 4, goto="g7")[4:], 0)[2], 0)
+    verdict = nft.attributes_of(found[2], 0)
     assert nft.attributes_of(verdict[2], 0) == {1: b"\xff\xff\xff\xfc", 2: b"g7\0"}
 
 
@@ -92,7 +91,10 @@ def test_many_addresses_are_few_messages_that_fit() -> None:
     assert all(len(change.attributes) < 1 << 16 for change in changes)
 
 
-def test_what_begins_does_not_count_yet() -> None:
+def test_what_begins_has_its_lifetime_and_does_not_count_yet() -> None:
+    change = FenceTables("t").begin({(3, 0): 150})[0]
+    element = nft.attributes_of(nft.attributes_of(change.attributes, 0)[3], 0)[1]
+    assert nft.attributes_of(element, 0)[4] == struct.pack("!Q", 150)
     assert {change[2] for change in keys(FenceTables("t").begin({(3, 0): 150}))} == {"alive"}
 
 

@@ -23,6 +23,7 @@ judges every element of a transaction by the time at which the transaction began
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import TYPE_CHECKING
 
 from kubevip_announce_arp import _nftables as nft
@@ -156,28 +157,28 @@ class FenceTables:
 
     def begin(self, lifetimes_ms: Mapping[Key, int]) -> list[Change]:
         """Let keys live for so many milliseconds, without effect until `switch`."""
-        elements = [nft.element(_packed(key), lifetime_ms=lifetime) for key, lifetime in lifetimes_ms.items()]
+        elements = [_timed(key, lifetime) for key, lifetime in lifetimes_ms.items()]
         return self._elements(nft.NEWSETELEM, "alive", elements)
 
     def discard(self, keys: Iterable[Key]) -> list[Change]:
         """Delete the elements of keys, whether they live or not."""
-        packed = [_packed(key) for key in keys]
-        lasting = [nft.element(key, lifetime_ms=DEFAULT_LIFETIME_MS) for key in packed]
-        return self._elements(nft.NEWSETELEM, "alive", lasting) + self._keys(nft.DELSETELEM, "alive", packed)
+        dirty = list(keys)
+        lasting = [_timed(key, DEFAULT_LIFETIME_MS) for key in dirty]
+        return self._elements(nft.NEWSETELEM, "alive", lasting) + self._keys(nft.DELSETELEM, "alive", dirty)
 
     def switch(self, keys: Iterable[Key], instead_of: Iterable[Key]) -> list[Change]:
         """Make `keys` count, and `instead_of`, all of which must still be alive, not any more."""
-        old = [_packed(key) for key in instead_of]
+        old = list(instead_of)
         return [
             *self._keys(nft.DELSETELEM, "alive", old),
             *self._keys(nft.DELSETELEM, "active", old),
-            *self._keys(nft.NEWSETELEM, "active", [_packed(key) for key in keys]),
+            *self._keys(nft.NEWSETELEM, "active", keys),
         ]
 
     def close(self, groups: Iterable[int]) -> list[Change]:
         """Make no key of these groups count, whatever did."""
-        packed = [_packed((group, slot)) for group in groups for slot in (0, 1)]
-        return self._keys(nft.NEWSETELEM, "active", packed) + self._keys(nft.DELSETELEM, "active", packed)
+        keys = [(group, slot) for group in groups for slot in (0, 1)]
+        return self._keys(nft.NEWSETELEM, "active", keys) + self._keys(nft.DELSETELEM, "active", keys)
 
     def close_all(self) -> list[Change]:
         """Make no key of any group count."""
@@ -213,21 +214,32 @@ class FenceTables:
             for chunk in _chunks(elements)
         ]
 
-    def _keys(self, kind: int, name: str, packed: Iterable[bytes]) -> list[Change]:
-        return self._elements(kind, name, [nft.element(key) for key in packed])
+    def _keys(self, kind: int, name: str, keys: Iterable[Key]) -> list[Change]:
+        return self._elements(kind, name, [_element(key) for key in keys])
 
     def _elements(self, kind: int, name: str, elements: list[bytes]) -> list[Change]:
         flags = nft.CREATE if kind == nft.NEWSETELEM else 0
-        return [
-            Change(family, kind, flags, self._table + nft.text(2, name) + nft.nested(3, *chunk))
-            for chunk in _chunks(elements)
-            for family in FAMILIES
-        ]
+        where = self._table + nft.text(2, name)
+        bodies = [where + nft.nested(3, *chunk) for chunk in _chunks(elements)]
+        return [Change(family, kind, flags, body) for body in bodies for family in FAMILIES]
 
 
-def _packed(key: Key) -> bytes:
+# What a renewal is made of is encoded once for each group: twenty renewals a second are the rule.
+
+
+@cache
+def _key_attribute(key: Key) -> bytes:
     group, slot = key
-    return struct.pack("=I", group << 1 | slot)
+    return nft.nested(1, nft.attribute(1, struct.pack("=I", group << 1 | slot)))
+
+
+@cache
+def _element(key: Key) -> bytes:
+    return nft.nested(1, _key_attribute(key))
+
+
+def _timed(key: Key, lifetime_ms: int) -> bytes:
+    return nft.nested(1, _key_attribute(key), nft.attribute(4, struct.pack("!Q", lifetime_ms)))
 
 
 def _chunks(elements: list[bytes]) -> Iterator[list[bytes]]:

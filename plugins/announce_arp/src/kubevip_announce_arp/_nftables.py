@@ -120,11 +120,10 @@ def verdict(code: int) -> bytes:
     return expression("immediate", number(1, 0), nested(2, nested(2, number(1, code))))
 
 
-def element(key: bytes, *, goto: str | None = None, lifetime_ms: int | None = None) -> bytes:
-    """Encode one element of a set or map: its key, the chain it leads to, its lifetime."""
+def element(key: bytes, *, goto: str | None = None) -> bytes:
+    """Encode one element of a set or map: its key, and the chain it leads to."""
     data = b"" if goto is None else nested(2, nested(2, number(1, GOTO), text(2, goto)))
-    timeout = b"" if lifetime_ms is None else attribute(4, struct.pack("!Q", lifetime_ms))
-    return nested(1, nested(1, attribute(1, key)), data, timeout)
+    return nested(1, nested(1, attribute(1, key)), data)
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
