@@ -166,6 +166,7 @@ def example(outage: float, tcp: float, **fields: Any) -> Round:
             "outage_ms": outage,
             "outage_after_ms": 0.0,
             "tcp_outage_ms": tcp,
+            "tcp_outage_after_ms": 0.0,
             "two_holders_ms": 0.0,
             "refused": 0,
             "kept_open": 0,

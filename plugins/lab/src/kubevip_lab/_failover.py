@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from attrs import asdict, frozen
 
 from kubevip_lab._faults import FAULTS
-from kubevip_lab._lab import VIP, VIP_PORT
+from kubevip_lab._lab import CLIENT, VIP, VIP_PORT
 from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._timeline import Wire, write_timeline
 from kubevip_lab._watch import open_watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kubevip_lab._lab import Lab
@@ -82,6 +83,8 @@ def measure(
         for number in range(rounds):
             holder = wait_until_whole(lab, watch, timeout)
 
+            watch.pump(FAULTS[fault].pause_seconds)
+
             def say(text: str, number: int = number) -> None:
                 show.say(f"round {number + 1} of {rounds}: {text}")
 
@@ -89,8 +92,9 @@ def measure(
             done.append(result)
             if wire is not None and timelines is not None:
                 logs = [daemon.log for daemon in lab.subject.daemons.values()]
-                path = timelines / f"round-{number + 1}.txt"
-                write_timeline(path, wire.frames, logs, datetime.fromisoformat(result.at), _TIMELINE_SECONDS)
+                at = datetime.fromisoformat(result.at)
+                events = [*wire.frames, *_silences(result, at.timestamp())]
+                write_timeline(timelines / f"round-{number + 1}.txt", events, logs, at, _TIMELINE_SECONDS)
                 wire.frames.clear()
             show.add(result)
     figures = Figures(fault=fault, subject=lab.subject.name, interval_ms=round(interval * 1000, 3), rounds=tuple(done))
@@ -100,3 +104,13 @@ def measure(
         f" to HTTP: median {report['tcp_median_ms']} ms, worst {report['tcp_worst_ms']} ms"
     )
     return figures
+
+
+def _silences(result: Round, at: float) -> Iterator[tuple[float, str, str]]:
+    """Yield when the client's longest silences began and ended, in wall-clock seconds."""
+    for what, after, outage in (
+        ("ping", result.outage_after_ms, result.outage_ms),
+        ("HTTP", result.tcp_outage_after_ms, result.tcp_outage_ms),
+    ):
+        yield at + after / 1000, CLIENT, f"the longest silence to {what} begins"
+        yield at + (after + outage) / 1000, CLIENT, f"the longest silence to {what} ends after {outage} ms"

@@ -26,7 +26,8 @@ _STOP_SECONDS = 15.0  # as long as a service manager would wait
 class Fault:
     """One fault. `done` and `undone` are said of the node: "n1 frozen", "n1 resumed".
 
-    `may_stay`: the same node may hold the address again without anything being wrong.
+    `may_stay`: the same node may hold the address again without anything being wrong. `pause_seconds` before the next
+    one: a keeper waits longer each time before it starts a program that is killed again and again within seconds.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Fault:
     inject: Callable[[Lab, str], None]
     repair: Callable[[Lab, str], None]
     may_stay: bool = False
+    pause_seconds: float = 0.0
 
 
 def _kill(lab: Lab, node: str) -> None:
@@ -100,6 +102,7 @@ FAULTS: Mapping[str, Fault] = {
             inject=_kill,
             repair=_revive,
             may_stay=True,
+            pause_seconds=5.0,
         ),
         Fault(name="killall", done="all processes killed", undone="started again", inject=_kill_all, repair=_restart),
         Fault(name="freeze", done="frozen (SIGSTOP)", undone="resumed", inject=_freeze, repair=_resume),

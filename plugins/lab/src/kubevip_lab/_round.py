@@ -37,8 +37,8 @@ class Round:
     the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered ARP for the
     address. `holder_after` is None when nobody took over in time. `refused` counts new connections that were refused
     or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of them `ended_ms` after the fault.
-    `at` is the fault's wall-clock time as in the nodes' logs, `outage_after_ms` how long after it the silence of
-    `outage_ms` began. `prober_late_ms` says by how much a prober was itself late at worst; nothing here is known more
+    `at` is the fault's wall-clock time as in the nodes' logs, `outage_after_ms` and `tcp_outage_after_ms` say how long
+    after it each silence began. `prober_late_ms` says by how much a prober was itself late at worst; nothing here is known more
     exactly.
     """
 
@@ -49,6 +49,7 @@ class Round:
     outage_ms: float
     outage_after_ms: float
     tcp_outage_ms: float
+    tcp_outage_after_ms: float
     two_holders_ms: float
     refused: int
     kept_open: int
@@ -149,6 +150,7 @@ def run_round(
         outage_ms=_milliseconds(outage.seconds),
         outage_after_ms=_milliseconds(outage.start - started),
         tcp_outage_ms=_milliseconds(tcp_outage.seconds),
+        tcp_outage_after_ms=_milliseconds(tcp_outage.start - started),
         two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].since(0), watch.interval)),
         refused=len(probers["http"].since(started, REFUSED)),
         kept_open=keep_open,
