@@ -88,16 +88,16 @@ class Sources:
         self._board.touch()
 
     def _merge(self) -> None:
-        ordered = [self._base]
-        sources = [
-            instance.name
-            for it in (self._base, *self._snapshots.values())
-            for instance in it.instances
-            if instance.kind is Kind.SOURCE
-        ]
-        for name in dict.fromkeys((*sources, *self._snapshots)):
-            if name in self._snapshots:
-                ordered.append(self._snapshots[name])
+        ordered, followed = [self._base], set[str]()
+        for desired in ordered:  # grows: a source may name further sources
+            for instance in desired.instances:
+                if instance.kind is Kind.SOURCE and instance.name not in followed:
+                    followed.add(instance.name)
+                    if (snapshot := self._snapshots.get(instance.name)) is not None:
+                        ordered.append(snapshot)
+        # what a source said goes with it; one that fails and is restarted is still wanted, and its word stands
+        self._snapshots = {name: said for name, said in self._snapshots.items() if name in followed}
+        self._refused = {name: refusal for name, refusal in self._refused.items() if name in followed}
         resolved = resolve(ordered, self._registry)
         told = frozenset(map(str, resolved.problems))
         for problem in resolved.problems:

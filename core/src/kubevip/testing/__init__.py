@@ -17,6 +17,7 @@ from kubevip.testing._fakes import (
 )
 from kubevip.testing._plugins import check_plugin, check_provider, undocumented_fields
 from kubevip.testing._proxies import check_proxy
+from kubevip.testing._running import RunningApp, running_app
 from kubevip.testing._tenures import ManualTenure, make_tenure
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ManualElection",
     "ManualTenure",
     "Recorder",
+    "RunningApp",
     "VirtualTimeLoop",
     "Wire",
     "check_announcer",
@@ -37,5 +39,6 @@ __all__ = [
     "check_source",
     "make_host",
     "make_tenure",
+    "running_app",
     "undocumented_fields",
 ]

@@ -1,0 +1,105 @@
+"""The core as plugin authors run it in their tests: from sources over the plan to what is held."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import sleep
+from attrs import evolve, frozen
+
+from kubevip import Desired, Event, Group, Host, Instance, Kind, Provider, Section, VirtualIP
+from kubevip.testing import FakeAnnouncer, Recorder, running_app
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+@frozen
+class NoConfig:
+    pass
+
+
+def providing(name: str, service: Any) -> Provider[NoConfig, Any]:
+    @asynccontextmanager
+    async def open_it(config: NoConfig, host: Host) -> AsyncGenerator[Any]:
+        yield service
+
+    opening: Callable[[NoConfig, Host], AbstractAsyncContextManager[Any]] = open_it
+    return Provider(name=name, summary="A fake", config=NoConfig, open=opening)
+
+
+API = VirtualIP(name="api", address=IPv4Address("192.0.2.1"), group="api", announcers=("bgp",))
+DESIRED = Desired(groups=(Group(name="api", election="single"),), vips=(API,))
+
+
+async def test_what_is_desired_is_held_and_can_change(tmp_path: Path) -> None:
+    record = Recorder()
+    announcers = [providing("bgp", FakeAnnouncer(record))]
+    async with running_app(DESIRED, state_dir=tmp_path, announcers=announcers) as app:
+        await app.wait_until(lambda status: [vip.name for vip in status.vips if vip.is_held] == ["api"])
+        app.set(evolve(DESIRED, vips=(API, evolve(API, name="web", address=IPv4Address("192.0.2.2")))))
+        await app.wait_until(lambda status: [vip.name for vip in status.vips if vip.is_held] == ["api", "web"])
+        assert record.words == ["announce api", "announce web"]
+    assert sorted(record.words[2:]) == ["withdraw api", "withdraw web"]
+
+
+async def test_what_does_not_come_true_is_told_with_the_status(tmp_path: Path) -> None:
+    async with running_app(Desired(), state_dir=tmp_path) as app:
+        with pytest.raises(AssertionError, match=r"not within 1 s: Snapshot\(node='n1'"):
+            await app.wait_until(lambda status: bool(status.vips), seconds=1)
+
+
+async def test_an_announcer_that_nobody_provides_is_a_problem_of_its_virtual_ip(tmp_path: Path) -> None:
+    async with running_app(DESIRED, state_dir=tmp_path) as app:
+        assert app.status().vips == ()
+        assert any("bgp" in problem for problem in app.status().problems)
+
+
+class Listening:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def notify(self, event: Event) -> None:
+        self.heard.append(event.name)
+
+
+async def test_observers_hear_what_happens(tmp_path: Path) -> None:
+    ear = Listening()
+    observer = Instance(kind=Kind.OBSERVER, name="ear", section=Section(provider="ear"))
+    async with running_app(
+        evolve(DESIRED, instances=(observer,)),
+        state_dir=tmp_path,
+        announcers=[providing("bgp", FakeAnnouncer(Recorder()))],
+        observers=[providing("ear", ear)],
+    ):
+        await sleep(5)
+    assert ear.heard[:2] == ["leading", "announced"]
+    assert "withdrawn" in ear.heard
+
+
+class Silent:
+    async def run(self, feed: Any) -> None:
+        feed.publish(DESIRED)
+        await sleep(1000)
+
+
+async def test_a_source_that_is_no_longer_wanted_takes_what_it_wanted_along(tmp_path: Path) -> None:
+    source = Instance(kind=Kind.SOURCE, name="extra", section=Section(provider="extra"))
+    async with running_app(
+        Desired(instances=(source,)),
+        state_dir=tmp_path,
+        announcers=[providing("bgp", FakeAnnouncer(Recorder()))],
+        sources=[providing("extra", Silent())],
+    ) as app:
+        await app.wait_until(lambda status: any(vip.is_held for vip in status.vips))
+        app.set(Desired())
+        await app.wait_until(lambda status: not status.vips)
