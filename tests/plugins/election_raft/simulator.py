@@ -336,7 +336,7 @@ class World:
             machine.frozen_until = min(machine.frozen_until, self.now)
             machine.fitness = max(machine.fitness, 0)
             self._start(machine)
-            self._do(machine, lambda node, now, fitness=machine.fitness: node.set_fitness(fitness, now))
+            self._do(machine, _become(machine.fitness))
 
     def _pause(self, machine: Machine) -> None:
         self._freeze(machine, self.rng.choice((0.02, 0.1, 0.16, 0.2, 0.5)) * self.rng.uniform(0.5, 1.5))
@@ -403,7 +403,7 @@ class World:
 
     def _change_fitness(self, machine: Machine) -> None:
         machine.fitness = self.rng.choice((0, 50, 100))
-        self._do(machine, lambda node, now, fitness=machine.fitness: node.set_fitness(fitness, now))
+        self._do(machine, _become(machine.fitness))
 
     def _stand(self, machine: Machine) -> None:
         """Let a member stand out of turn."""
@@ -470,6 +470,10 @@ def _hint(name: str) -> Callable[[Node, float], Ready]:
     return lambda node, now: node.disconnected(name, now)
 
 
+def _become(fitness: int) -> Callable[[Node, float], Ready]:
+    return lambda node, now: node.set_fitness(fitness, now)
+
+
 def failures(
     seeds: Iterable[int],
     *,
@@ -501,9 +505,9 @@ def main(arguments: list[str]) -> int:
         print("\n".join(world.trace or ()))
         return 0
     found = 0
-    for violation in failures(range(options.first, options.first + options.seeds)):
+    for failure in failures(range(options.first, options.first + options.seeds)):
         found += 1
-        print(violation, flush=True)
+        print(failure, flush=True)
     print(f"{options.seeds} schedules, {found} failed")
     return 1 if found else 0
 

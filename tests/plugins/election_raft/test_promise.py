@@ -38,24 +38,24 @@ def promised_to(process: Process, term: int, now: float = 0.0) -> Promises:
         pytest.param(B1, 6, False, id="another node"),
     ],
 )
-def test_while_a_promise_runs(process: Process, term: int, is_given: bool):
+def test_while_a_promise_runs(process: Process, term: int, is_given: bool) -> None:
     response = promised_to(A1, 5).ask(process, ask(term), 0.1)
     assert response.is_given == is_given
     assert response.wait_seconds == pytest.approx(0.0 if process == A1 else P - 0.1)
 
 
 @pytest.mark.parametrize(("now", "is_given"), [(P - 1e-9, False), (P, True)])
-def test_a_promise_ends_on_the_voters_own_clock(now: float, is_given: bool):
+def test_a_promise_ends_on_the_voters_own_clock(now: float, is_given: bool) -> None:
     assert promised_to(A1, 5).ask(B1, ask(6), now).is_given == is_given
 
 
-def test_a_renewal_counts_from_its_receipt():
+def test_a_renewal_counts_from_its_receipt() -> None:
     promises = promised_to(A1, 5)
     promises.ask(A1, ask(5), 0.1)
     assert promises.free_at(B1) == pytest.approx(0.1 + P)
 
 
-def test_a_shorter_promise_does_not_end_a_longer_one():
+def test_a_shorter_promise_does_not_end_a_longer_one() -> None:
     promises = Promises(silent_until=-math.inf)
     promises.ask(A1, ask(5, seconds=1.0), 0.0)
     promises.ask(A1, ask(6, seconds=0.1), 0.2)
@@ -66,20 +66,20 @@ def test_a_shorter_promise_does_not_end_a_longer_one():
     ("process", "term", "is_free"),
     [(A1, 5, True), (A1, 6, True), (A1, 4, False), (A2, 5, False), (B1, 5, False)],
 )
-def test_only_the_process_itself_releases_and_only_up_to_the_grant(process: Process, term: int, is_free: bool):
+def test_only_the_process_itself_releases_and_only_up_to_the_grant(process: Process, term: int, is_free: bool) -> None:
     promises = promised_to(A1, 5)
     promises.release(process, Grant(term=term))
     assert promises.ask(B1, ask(6), 0.01).is_given == is_free
 
 
-def test_a_voter_that_starts_keeps_silent_for_the_longest_promise_it_ever_gave():
+def test_a_voter_that_starts_keeps_silent_for_the_longest_promise_it_ever_gave() -> None:
     voter = Voter(hard_state=HardState(promise_seconds=1.2), promise_seconds=P, now=100.0)
     assert voter.silent_until == 101.2
     assert not voter.promise(A1, ask(1), 101.1).is_given
     assert voter.promise(A1, ask(1), 101.2).is_given
 
 
-def test_a_longer_promise_than_ever_is_saved_with_it():
+def test_a_longer_promise_than_ever_is_saved_with_it() -> None:
     voter = Voter(hard_state=HardState(promise_seconds=P), promise_seconds=P, now=0.0)
     voter.promise(A1, ask(1), 1.0)
     assert voter.hard_state.promise_seconds == P
@@ -95,7 +95,7 @@ def answer(round_: int, *, process: Process = A1, term: int = 5, is_given: bool 
     return PromiseResponse(round=round_, incarnation=process.incarnation, grant=Grant(term=term), is_given=is_given)
 
 
-def test_a_majority_makes_a_lease_that_counts_from_the_oldest_question_it_needs():
+def test_a_majority_makes_a_lease_that_counts_from_the_oldest_question_it_needs() -> None:
     lease = lease_of_three()
     lease.ask(1, 10.00)
     lease.ask(2, 10.05)
@@ -116,7 +116,7 @@ def test_a_majority_makes_a_lease_that_counts_from_the_oldest_question_it_needs(
         pytest.param(answer(1, process=A2), id="another incarnation"),
     ],
 )
-def test_what_is_no_promise_for_this_lease_counts_for_nothing(useless: PromiseResponse):
+def test_what_is_no_promise_for_this_lease_counts_for_nothing(useless: PromiseResponse) -> None:
     lease = lease_of_three()
     lease.ask(1, 10.0)
     lease.answer("a", answer(1))
@@ -124,7 +124,7 @@ def test_what_is_no_promise_for_this_lease_counts_for_nothing(useless: PromiseRe
     assert not lease.is_held
 
 
-def test_an_answer_out_of_order_takes_nothing_back():
+def test_an_answer_out_of_order_takes_nothing_back() -> None:
     lease = lease_of_three()
     lease.ask(1, 10.00)
     lease.ask(2, 10.05)
@@ -134,7 +134,7 @@ def test_an_answer_out_of_order_takes_nothing_back():
     assert lease.until == 10.05 + P / CLOCK_RATIO
 
 
-def test_rounds_are_forgotten_when_they_cannot_count_any_more():
+def test_rounds_are_forgotten_when_they_cannot_count_any_more() -> None:
     lease = lease_of_three()
     for number in range(1000):
         lease.ask(number, number * 0.05)
@@ -149,7 +149,7 @@ def test_rounds_are_forgotten_when_they_cannot_count_any_more():
 )
 def test_a_lease_is_over_before_the_promise_whatever_the_clocks_do(
     holder_rate: float, voter_rate: float, seconds: float, travel: float
-):
+) -> None:
     """Scenario A 13: real times; asked at 0, received after `travel`."""
     lease = Lease(process=A1, grant=Grant(term=1), quorum=1, promise_seconds=seconds)
     lease.ask(1, 0.0)

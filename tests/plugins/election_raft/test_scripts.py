@@ -119,7 +119,7 @@ def replay(text: str) -> str:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
-def test_what_happens_is_what_the_script_says(script: Path):
+def test_what_happens_is_what_the_script_says(script: Path) -> None:
     text = script.read_text()
     happened = replay(text)
     if os.environ.get("KUBEVIP_REWRITE"):
@@ -128,7 +128,7 @@ def test_what_happens_is_what_the_script_says(script: Path):
         assert happened == text
 
 
-def test_there_are_scripts():
+def test_there_are_scripts() -> None:
     assert [script.stem for script in SCRIPTS] == [
         "campaign",
         "check_quorum",

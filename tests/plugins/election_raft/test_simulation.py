@@ -10,13 +10,12 @@ import math
 import os
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 import pytest
 from attrs import evolve
 
 from kubevip_election_raft import _promise
-from kubevip_election_raft._messages import Grant, Process, PromiseRequest, PromiseResponse
+from kubevip_election_raft._messages import Grant, PreVoteResponse, Process, PromiseRequest, PromiseResponse
 from kubevip_election_raft._node import Node
 
 from .simulator import Weather, World, draw_weather, failures
@@ -26,11 +25,11 @@ CHUNKS = 16
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_no_schedule_breaks_an_invariant(chunk: int):
+def test_no_schedule_breaks_an_invariant(chunk: int) -> None:
     assert [str(violation) for violation in failures(range(chunk, SEEDS, CHUNKS))] == []
 
 
-def test_a_schedule_can_be_replayed():
+def test_a_schedule_can_be_replayed() -> None:
     def play() -> list[str]:
         world = World(7, trace=True)
         world.run()
@@ -41,7 +40,7 @@ def test_a_schedule_can_be_replayed():
     assert len(first) > 100
 
 
-def test_schedules_are_of_every_kind():
+def test_schedules_are_of_every_kind() -> None:
     drawn = [draw_weather(Random(seed)) for seed in range(200)]
     assert {weather.members for weather in drawn} == {3, 5}
     assert {weather.is_reckless for weather in drawn} == {True, False}
@@ -146,32 +145,31 @@ FAILED_CANDIDATES = evolve(RECKLESS, slow=0.1, slowest=1.0, harms=("stand", "sta
         (gives_back_what_an_earlier_lease_needs, FAILED_CANDIDATES),
     ],
 )
-def test_the_simulator_finds_a_node_that(broken: Callable[[Node], None], weather: Weather | None):
+def test_the_simulator_finds_a_node_that(broken: Callable[[Node], None], weather: Weather | None) -> None:
     found = next(iter(failures(range(600), weather=weather, prepare=broken)), None)
     assert found is not None
     assert "before the lease of" in str(found)
 
 
-def test_the_simulator_finds_a_lease_as_long_as_the_promise(monkeypatch: pytest.MonkeyPatch):
+def test_the_simulator_finds_a_lease_as_long_as_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_promise, "CLOCK_RATIO", 1.0)  # with clocks 8.3 % off on each side
     found = next(iter(failures(range(300))), None)
     assert found is not None
     assert "before the lease of" in str(found)
 
 
-def test_the_simulator_finds_a_vote_that_is_not_synced():
+def test_the_simulator_finds_a_vote_that_is_not_synced() -> None:
     found = next(iter(failures(range(300), syncs=False)), None)
     assert found is not None
     assert "both lead in term" in str(found)
 
 
-def test_the_simulator_finds_a_group_that_never_elects():
-    def never(node: Node) -> None:
-        def stand(*_: Any) -> None:
-            pass
+def test_the_simulator_finds_a_group_that_never_elects() -> None:
+    def stubborn(node: Node) -> None:
+        node._voter.pre_vote = lambda process, request, now: PreVoteResponse(  # type: ignore[method-assign]
+            term=node.term, asked=request.term, is_granted=False
+        )
 
-        node._campaign = stand  # type: ignore[method-assign]
-
-    found = next(iter(failures(range(20), prepare=never)), None)
+    found = next(iter(failures(range(20), prepare=stubborn)), None)
     assert found is not None
     assert "nobody holds although the network is good" in str(found)

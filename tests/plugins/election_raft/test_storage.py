@@ -26,22 +26,22 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(tmp_path, cluster="rack-7", member="n1")
 
 
-def test_a_member_without_a_file_is_fresh(storage: Storage):
+def test_a_member_without_a_file_is_fresh(storage: Storage) -> None:
     assert storage.load() == HardState()
 
 
-def test_what_is_saved_comes_back(storage: Storage):
+def test_what_is_saved_comes_back(storage: Storage) -> None:
     storage.save(OLD)
     storage.save(NEW)
     assert storage.load() == NEW
 
 
-def test_a_fresh_state_comes_back(storage: Storage):
+def test_a_fresh_state_comes_back(storage: Storage) -> None:
     storage.save(HardState())
     assert storage.load() == HardState()
 
 
-def test_only_the_owner_can_read_it(storage: Storage):
+def test_only_the_owner_can_read_it(storage: Storage) -> None:
     storage.save(OLD)
     assert storage.path.stat().st_mode & 0o777 == 0o600
 
@@ -53,7 +53,7 @@ STEPS = ("open", "write", "fsync", "close", "rename", "fsync of the folder")
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, step: int, is_before: bool
-):
+) -> None:
     """Scenario A 19."""
     storage.save(OLD)
     left = [step]
@@ -82,7 +82,9 @@ def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one(
     assert storage.load() == NEW
 
 
-def test_the_new_file_is_synced_before_it_replaces_the_old_one(storage: Storage, monkeypatch: pytest.MonkeyPatch):
+def test_the_new_file_is_synced_before_it_replaces_the_old_one(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steps: list[str] = []
     fsync, rename = os.fsync, Path.rename
 
@@ -100,7 +102,7 @@ def test_the_new_file_is_synced_before_it_replaces_the_old_one(storage: Storage,
     assert steps == ["file", "rename", "folder"]
 
 
-def test_a_file_with_any_byte_changed_is_refused(storage: Storage):
+def test_a_file_with_any_byte_changed_is_refused(storage: Storage) -> None:
     """Scenario A 20."""
     storage.save(OLD)
     text = storage.path.read_bytes()
@@ -112,7 +114,7 @@ def test_a_file_with_any_byte_changed_is_refused(storage: Storage):
             storage.load()
 
 
-def test_a_file_cut_short_anywhere_is_refused(storage: Storage):
+def test_a_file_cut_short_anywhere_is_refused(storage: Storage) -> None:
     """Scenario A 20: half-written is not silently empty."""
     storage.save(OLD)
     text = storage.path.read_bytes()
@@ -129,7 +131,7 @@ def test_a_file_cut_short_anywhere_is_refused(storage: Storage):
         ("rack-7", "n2", "belongs to member 'n1', and this is member 'n2'"),
     ],
 )
-def test_a_foreign_file_is_refused_and_named(tmp_path: Path, cluster: str, member: str, message: str):
+def test_a_foreign_file_is_refused_and_named(tmp_path: Path, cluster: str, member: str, message: str) -> None:
     storage = Storage(tmp_path, cluster="rack-7", member="n1")
     storage.save(OLD)
     with pytest.raises(StorageError, match=message) as caught:
@@ -139,7 +141,7 @@ def test_a_foreign_file_is_refused_and_named(tmp_path: Path, cluster: str, membe
     assert isinstance(caught.value, Permanent)
 
 
-def test_a_file_of_a_later_format_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_of_a_later_format_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubevip_election_raft._storage.FORMAT", 2)
     storage.save(OLD)
     monkeypatch.undo()
@@ -147,7 +149,9 @@ def test_a_file_of_a_later_format_is_refused(storage: Storage, monkeypatch: pyte
         storage.load()
 
 
-def test_a_disk_that_refuses_is_an_error_and_the_old_state_stays(storage: Storage, monkeypatch: pytest.MonkeyPatch):
+def test_a_disk_that_refuses_is_an_error_and_the_old_state_stays(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage.save(OLD)
 
     def full(file: int, data: bytes) -> int:
@@ -161,7 +165,7 @@ def test_a_disk_that_refuses_is_an_error_and_the_old_state_stays(storage: Storag
     assert storage.load() == OLD
 
 
-def test_a_second_election_is_refused_while_the_first_runs(tmp_path: Path):
+def test_a_second_election_is_refused_while_the_first_runs(tmp_path: Path) -> None:
     first = Storage(tmp_path / "raft", cluster="rack-7", member="n1")
     second = Storage(tmp_path / "raft", cluster="rack-7", member="n1")
     with first.locked(), pytest.raises(StorageError, match="in use by another raft election"), second.locked():
@@ -170,7 +174,7 @@ def test_a_second_election_is_refused_while_the_first_runs(tmp_path: Path):
         pass
 
 
-def test_measuring_the_disk_leaves_nothing_but_the_state(storage: Storage):
+def test_measuring_the_disk_leaves_nothing_but_the_state(storage: Storage) -> None:
     storage.save(OLD)
     assert storage.measure_sync_seconds() > 0
     assert os.listdir(storage.path.parent) == ["state"]

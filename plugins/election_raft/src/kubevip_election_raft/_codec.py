@@ -118,11 +118,10 @@ def decode(body: bytes) -> Frame:
     :raises FrameError: when it is none.
     """
     try:
-        envelope = json.loads(body.decode(), parse_constant=_refuse_constant)
+        envelope: Any = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of thousands of digits, nested deep
         raise FrameError(f"not JSON: {error}") from None
-    if not isinstance(envelope, dict):
-        raise FrameError("not an object")
+    envelope = _parse_dict(envelope, "frame")
     if envelope.get("v") not in UNDERSTOOD or isinstance(envelope.get("v"), bool):
         raise FrameError(f"protocol version {str(envelope.get('v'))[:20]}; this member understands {VERSION}")
     kind = envelope.get("k")
@@ -175,14 +174,23 @@ def _parse_bool(value: Any) -> bool:
 
 
 def _parse_names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > _LONGEST_LIST:
-        raise FrameError("expected a short list")
-    return tuple(_parse_string(item) for item in value)
+    if not isinstance(value, list):
+        raise FrameError("expected a list")
+    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+    if len(items) > _LONGEST_LIST:
+        raise FrameError("expected a shorter list")
+    return tuple(map(_parse_string, items))
+
+
+def _parse_dict(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise FrameError(f"{what}: expected an object")
+    fields: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  -- JSON has no other keys
+    return fields
 
 
 def _parse_object(value: Any, cls: type[Any]) -> Any:
-    if not isinstance(value, dict):
-        raise FrameError(f"{cls.__name__}: expected an object")
+    value = _parse_dict(value, cls.__name__)
     arguments: dict[str, Any] = {}
     for name, (parse, is_required) in _PARSERS_OF[cls].items():
         if name in value:

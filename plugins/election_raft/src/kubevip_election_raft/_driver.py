@@ -35,9 +35,11 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds on a clock that never stops."""
+        ...
 
     def has_slept(self) -> bool:
         """Return whether the machine slept since the last call."""
+        ...
 
 
 class Disk(Protocol):
@@ -45,6 +47,7 @@ class Disk(Protocol):
 
     def save(self, state: HardState) -> float:
         """Save and sync; return how long it took in seconds. May block, and is called in a thread."""
+        ...
 
 
 class Driver:

@@ -96,9 +96,8 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         async with create_task_group() as tg:
             if peers:
                 listener = stack.enter_context(listening(endpoints[own.name], LISTEN_BACKLOG))
-            tg.start_soon(election.run, driver)
-            if peers:
                 tg.start_soon(transport.run, listener)
+            tg.start_soon(election.run, driver)
             logger.info("member=%s of=%s term=%d", own.name, ",".join(members), node.term)
             yield election
             tg.cancel_scope.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 
@@ -47,7 +47,7 @@ def tune(connection: socket.socket) -> None:
 
 
 @contextmanager
-def listening(own: Endpoint, backlog: int) -> Iterator[socket.socket]:
+def listening(own: Endpoint, backlog: int) -> Generator[socket.socket]:
     """Listen at the member's own address.
 
     :raises ElectionError: when the address is not on this machine or the port is taken.

@@ -64,7 +64,7 @@ class Link:
     connection: socket.socket | None = None
     problem: str = "not tried yet"
     software: str = ""
-    unsent: dict[type, bytes] = field(factory=dict)
+    unsent: dict[type, bytes] = field(factory=dict[type, bytes])
     partial: bytes = b""
     wake: Event = field(factory=Event)
 
