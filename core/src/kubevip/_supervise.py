@@ -45,9 +45,13 @@ class Backoff:
     def __init__(self, rng: Random) -> None:
         self._rng, self._next = rng, FIRST_PAUSE_SECONDS
 
+    def outlasts(self, ran_seconds: float) -> bool:
+        """Say whether a run of `ran_seconds` was a good one, so that its end is a failure of its own."""
+        return ran_seconds > self._next
+
     def after(self, ran_seconds: float) -> float:
         """Return the seconds to wait after a run of `ran_seconds`."""
-        if ran_seconds > self._next:
+        if self.outlasts(ran_seconds):
             self._next = FIRST_PAUSE_SECONDS
         pause, self._next = self._next, min(self._next * 2, LONGEST_PAUSE_SECONDS)
         return pause * self._rng.uniform(0.75, 1.25)
@@ -59,7 +63,7 @@ async def supervise(
     """Run `body` until it returns or this is cancelled; start it again when it raises.
 
     A permanent error is final: it is reported and then nothing happens until cancelled. The same error in a row is
-    logged once.
+    logged once; after a good run it is logged again. An error while being cancelled is told and goes no further.
 
     :param what: the thing, as logs name it: "vip api4".
     :param failed: told each failure, before the pause; the thing is down from then on.
@@ -76,7 +80,10 @@ async def supervise(
             if is_permanent(error):
                 logger.error("%s stopped for good: %s", what, text)
                 await sleep_forever()
-            pause = backoff.after(current_time() - started)
+            ran_seconds = current_time() - started
+            if backoff.outlasts(ran_seconds):
+                last = ""
+            pause = backoff.after(ran_seconds)
             if text == last:
                 logger.debug("%s failed again, next try in %.1f s: %s", what, pause, text)
             else:
@@ -85,5 +92,11 @@ async def supervise(
                 )
             last = text
             await sleep(pause)
+        except BaseExceptionGroup as group:  # cancelled, and something failed while it unwound
+            errors, cancellation = group.split(Exception)
+            if errors is not None:
+                failed(errors)
+                logger.error("%s failed while it was stopped: %s", what, describe_error(errors))
+            raise cancellation or group from None
         else:
             return
