@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -49,7 +50,7 @@ class Thing:
 
     @property
     def pauses(self) -> list[float]:
-        return [after - before for before, after in zip(self.started, self.started[1:], strict=False)]
+        return [after - before for before, after in pairwise(self.started)]
 
 
 async def test_pauses_double_to_a_minute_and_are_jittered_by_a_quarter() -> None:

@@ -27,7 +27,7 @@ class Fitness:
         self.value: Latest[int] = Latest(int(Level.GOOD))
         self.reason = ""
         self._counted: dict[str, Health] = {}
-        self._rising: dict[str, tuple[float, Health]] = {}
+        self._rising: dict[str, list[tuple[float, Health]]] = {}  # since when a part is at least so well, upwards
         self._reported = Latest(0)
 
     def report(self, part: str, health: Health) -> None:
@@ -37,10 +37,12 @@ class Fitness:
             self._counted[part] = health
             self._rising.pop(part, None)
             self._sum_up()
-        else:
-            since = self._rising[part][0] if part in self._rising else current_time() + RISE_SECONDS
-            self._rising[part] = (since, health)
-            self._reported.set(self._reported.value + 1)
+            return
+        steps, since = self._rising.setdefault(part, []), current_time()
+        while steps and steps[-1][1].level >= health.level:
+            since, _ = steps.pop()  # it fell back, and was at least as well as now all the while
+        steps.append((since, health))
+        self._reported.set(self._reported.value + 1)
 
     def forget(self, part: str) -> None:
         """Leave `part` out from now on: it is no longer wanted here."""
@@ -52,12 +54,13 @@ class Fitness:
         """Let rises count when they have lasted; runs until cancelled."""
         while True:
             seen = self._reported.value
-            due = min((due for due, _ in self._rising.values()), default=None)
+            due = min((steps[0][0] + RISE_SECONDS for steps in self._rising.values()), default=None)
             with move_on_after(None if due is None else max(0.0, due - current_time())):
                 await self._reported.wait_for_change(seen)
-            for part, (at, health) in tuple(self._rising.items()):
-                if at <= current_time():
-                    self._counted[part] = health
+            for part, steps in tuple(self._rising.items()):
+                while steps and steps[0][0] + RISE_SECONDS <= current_time():
+                    _, self._counted[part] = steps.pop(0)
+                if not steps:
                     del self._rising[part]
             self._sum_up()
 
