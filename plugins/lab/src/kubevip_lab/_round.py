@@ -38,8 +38,8 @@ class Round:
     address. `holder_after` is None when nobody took over in time. `refused` counts new connections that were refused
     or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of them `ended_ms` after the fault.
     `at` is the fault's wall-clock time as in the nodes' logs, `outage_after_ms` and `tcp_outage_after_ms` say how long
-    after it each silence began. `prober_late_ms` says by how much a prober was itself late at worst; nothing here is known more
-    exactly.
+    after it each silence began. `prober_late_ms` says by how much a prober was itself late at worst; nothing here is
+    known more exactly.
     """
 
     fault: str
