@@ -53,6 +53,8 @@ class ListenerTask:
         self._on = f"{host}:{balancer.port}"
         self._scope = CancelScope()
         self._serving: Serving | None = None
+        self._health = ListenerHealth()
+        self._is_leaving = False
 
     async def run(self) -> None:
         """Keep it listening until cancelled or told to leave."""
@@ -65,11 +67,15 @@ class ListenerTask:
                     rng=self._rng,
                 )
         finally:
-            self._board.listeners.pop((self._balancer.name, self._on), None)
-            self._board.touch()
+            self._forget()
 
     def leave(self) -> None:
-        """Stop listening; open connections drain, because the address stays."""
+        """Stop listening; open connections drain, because the address stays.
+
+        From now on it says nothing any more: a successor of the same name may listen while it drains.
+        """
+        self._forget()
+        self._is_leaving = True
         if self._serving is not None:
             self._serving.set_drain(self._balancer.drain_seconds)
         self._scope.cancel()
@@ -86,11 +92,11 @@ class ListenerTask:
             tenure=self._tenure,
             options=self._balancer.options.get(self._balancer.proxy),
         )
+        self._health = ListenerHealth()
         async with proxy.serve(listener, self._report) as serving:
             self._serving = serving
             logger.info("serving listener=%r on=%s proxy=%s", self._balancer.name, self._on, self._balancer.proxy)
-            self._show(is_listening=True, health=ListenerHealth())
-            self._report_health(Health())
+            self._report(self._health)  # it may have said something while it was entered
             self.settled.set()
             try:
                 while True:
@@ -98,18 +104,31 @@ class ListenerTask:
                     serving.set_backends(backends)
             finally:
                 self._serving = None
+                self._show(is_listening=False, health=ListenerHealth())
 
     def _report(self, health: ListenerHealth) -> None:
-        self._show(is_listening=True, health=health)
-        self._report_health(Health(level=Level.DEGRADED, reason=health.problem) if health.problem else Health())
+        self._health = health
+        self._show(is_listening=self._serving is not None, health=health)
+        self._count(health.problem)
 
     def _failed(self, error: BaseException) -> None:
         reason = describe_error(error)
         self._show(is_listening=False, health=ListenerHealth(problem=reason))
-        self._report_health(Health(level=Level.DEGRADED, reason=reason))
+        self._count(reason)
         self.settled.set()
 
+    def _count(self, problem: str) -> None:
+        if not self._is_leaving:
+            self._report_health(Health(level=Level.DEGRADED, reason=problem) if problem else Health())
+
+    def _forget(self) -> None:
+        if not self._is_leaving:
+            self._board.listeners.pop((self._balancer.name, self._on), None)
+            self._board.touch()
+
     def _show(self, *, is_listening: bool, health: ListenerHealth) -> None:
+        if self._is_leaving:
+            return
         self._board.listeners[self._balancer.name, self._on] = ListenerStatus(
             name=self._balancer.name, on=self._on, proxy=self._balancer.proxy, is_listening=is_listening, health=health
         )
