@@ -1,7 +1,8 @@
 """A tiny HTTP server that says its name: `python -m kubevip_lab._backend NAME ADDRESS PORT`. Standard library only.
 
 One process, one loop; answers every request with the name as the body and keeps a connection open until the client
-asks otherwise. It stands for whatever runs behind a load balancer and does no more than the probers need.
+asks otherwise. It stands for whatever runs behind a load balancer and does no more than the probers need; it is as
+punctual as they are, since a backend that waits for a processor would look like an outage.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import select
 import socket
 import sys
+
+from kubevip_lab._priority import become_punctual
 
 _HEAD_LIMIT = 65_536
 
@@ -67,4 +70,5 @@ def serve(name: str, address: str, port: int) -> None:
 
 
 if __name__ == "__main__":
+    become_punctual()
     serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -13,6 +13,7 @@ import socket
 import sys
 from time import monotonic
 
+from kubevip_lab._priority import become_punctual
 from kubevip_lab._record import CLOSED, OPENED, RECORD
 
 _ANSWER_SECONDS = 5.0
@@ -50,4 +51,5 @@ def hold(address: str, port: int, count: int) -> None:
 if __name__ == "__main__":
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    become_punctual()
     hold(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

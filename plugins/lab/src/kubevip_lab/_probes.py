@@ -9,7 +9,6 @@ permitted, so that a busy machine is not mistaken for a silent one; when it was 
 from __future__ import annotations
 
 import errno
-import gc
 import math
 import os
 import resource
@@ -21,6 +20,7 @@ from array import array
 from time import monotonic
 from typing import Protocol
 
+from kubevip_lab._priority import become_punctual
 from kubevip_lab._record import ANSWERED, LATE, RECORD, REFUSED
 
 _FLUSH_SECONDS = 0.02
@@ -249,11 +249,7 @@ def main() -> None:
             prober = ArpProber(address, records)
         case _:
             raise SystemExit(f"no prober is called {kind}")
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except PermissionError:
-        pass
-    gc.disable()
+    become_punctual()
     try:
         run(prober, records, float(interval))
     except BrokenPipeError:
