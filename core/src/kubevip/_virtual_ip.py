@@ -24,7 +24,7 @@ from kubevip._status import Outage, VipStatus
 from kubevip._supervise import describe_error, supervise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kubevip._context import Context
     from kubevip._fitness import Fitness
@@ -70,6 +70,7 @@ class VirtualIPTask:
         self._fitness, self._context = fitness, context
         self._board, self._observers = context.board, context.observers
         self._part = f"vip {vip.name}"
+        self._listener_parts: set[str] = set()
         self._is_held = self._is_retired = False
         self._show(is_held=False)
 
@@ -84,7 +85,8 @@ class VirtualIPTask:
             )
         finally:
             if not self._is_retired:
-                self._fitness.forget(self._part)
+                for part in (self._part, *self._listener_parts):
+                    self._fitness.forget(part)
 
     def retire(self) -> None:
         """Leave the board and the group's fitness to the successor of the same name, from now on."""
@@ -179,20 +181,23 @@ class VirtualIPTask:
 
     def listener_task(self, bound: BoundListener, tenure: Tenure) -> ListenerTask:
         """Make the task of one bound listener for one tenure; how it does counts for the group."""
-        part = f"listener {bound.balancer.name}"
-        report: Callable[[Health], None] = partial(self._fitness.report, part)
-        return ListenerTask(
-            bound.balancer,
-            self._vip.address,
-            bound.proxy,
-            self._context,
-            tenure=tenure,
-            report=report,
-        )
+        part = self._listener_part(bound.balancer.name)
+        self._listener_parts.add(part)
+
+        def report(health: Health) -> None:
+            if not self._is_retired:
+                self._fitness.report(part, health)
+
+        return ListenerTask(bound.balancer, self._vip.address, bound.proxy, self._context, tenure=tenure, report=report)
 
     def forget_listener(self, name: str) -> None:
         """Let a listener that is gone no longer count."""
-        self._fitness.forget(f"listener {name}")
+        part = self._listener_part(name)
+        self._listener_parts.discard(part)
+        self._fitness.forget(part)
+
+    def _listener_part(self, name: str) -> str:
+        return f"listener {name} of {self._part}"  # the load balancer may be bound to a sibling, too
 
 
 class _BoundListeners:
