@@ -1,0 +1,227 @@
+"""What all sources want together: merging, refusals, what is told and when."""
+
+from __future__ import annotations
+
+import logging
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from anyio import create_task_group, sleep, sleep_forever
+from attrs import evolve
+
+from kubevip import (
+    Desired,
+    Feed,
+    Group,
+    Instance,
+    Kind,
+    Place,
+    Problem,
+    Provider,
+    Section,
+    Severity,
+    VirtualIP,
+)
+from kubevip._board import Board
+from kubevip._plugin import Origin, Plugin, built_in, load_plugin
+from kubevip._plugins import PluginRegistry
+from kubevip._sources import Sources
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+def source(name: str) -> Instance:
+    return Instance(kind=Kind.SOURCE, name=name, section=Section(provider="static"))
+
+
+def announcing() -> PluginRegistry:
+    from kubevip._builtin.plugin import SingleConfig
+
+    bgp: Provider[Any, Any] = Provider(name="bgp", summary="", config=SingleConfig, open=lambda config, host: None)  # type: ignore[arg-type, return-value] # never opened
+    plugin = Plugin(origin=Origin(name="bgp", distribution="x", load=lambda: None), providers=((Kind.ANNOUNCER, bgp),))
+    return PluginRegistry([load_plugin(built_in()), plugin])
+
+
+def vip(name: str, last: int) -> VirtualIP:
+    return VirtualIP(name=name, address=IPv4Address(f"192.0.2.{last}"), group="all", announcers=("bgp",))
+
+
+GROUP = Group(name="all", election="single")
+ONE = Desired(groups=(GROUP,), vips=(vip("api", 1),), digest="aaaaaaaa")
+BROKEN = Problem(place=Place(file="config.yaml", line=3), message="expected a mapping")
+
+
+class Rig:
+    """Two sources, "first" and "second", that say what the test says."""
+
+    def __init__(self) -> None:
+        self.board = Board(node="n1", instance="test")
+        base = Desired(instances=(source("first"), source("second")))
+        self.sources = Sources(base, announcing(), self.board)
+        self.feeds: dict[str, Feed] = {}
+
+    async def run(self, feed: Feed) -> None:
+        self.feeds[f"{len(self.feeds)}"] = feed
+        await sleep_forever()
+
+    async def start(self, tg: Any) -> tuple[Feed, Feed]:
+        for name in ("first", "second"):
+            tg.start_soon(self.sources.follow, name, self)
+            await sleep(0.1)
+        return self.feeds["0"], self.feeds["1"]
+
+    def refused(self) -> tuple[Problem, ...]:
+        return self.sources.refused.problems if self.sources.refused is not None else ()
+
+    @property
+    def wanted(self) -> list[tuple[str, int]]:
+        resolved = self.sources.wanted.value
+        assert resolved is not None
+        return [(it.name, int(it.address) & 0xFF) for it in resolved.vips]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+async def test_what_all_sources_want_is_wanted(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, second = await rig.start(tg)
+        assert not rig.sources.has_published.is_set()
+        second.publish(Desired(vips=(vip("web", 2),)))
+        first.publish(ONE)
+        assert rig.sources.has_published.is_set()
+        assert rig.wanted == [("api", 1), ("web", 2)]
+        tg.cancel_scope.cancel()
+
+
+async def test_on_equal_names_the_source_that_is_configured_first_wins_whoever_spoke_first(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, second = await rig.start(tg)
+        second.publish(Desired(groups=(GROUP,), vips=(vip("api", 9), vip("web", 2))))
+        first.publish(ONE)
+        assert rig.wanted == [("api", 1), ("web", 2)]
+        assert any("api" in problem for problem in rig.board.problems)
+        tg.cancel_scope.cancel()
+
+
+async def test_the_newest_snapshot_of_a_source_replaces_its_last(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(ONE)
+        first.publish(evolve(ONE, vips=(vip("web", 2),)))
+        assert rig.wanted == [("web", 2)]
+        tg.cancel_scope.cancel()
+
+
+async def test_a_snapshot_that_says_nothing_new_changes_nothing(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Scenario 109."""
+    caplog.set_level(logging.INFO, logger="kubevip.config")
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(ONE)
+        before = rig.sources.wanted.value
+        first.publish(evolve(ONE))
+        assert rig.sources.wanted.value is before
+        assert [record.getMessage() for record in caplog.records] == ["taken over source=first digest=aaaaaaaa"]
+        tg.cancel_scope.cancel()
+
+
+async def test_a_refusal_keeps_what_was_good_and_is_shown_until_something_good_follows(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scenario 111."""
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(ONE)
+        first.reject([BROKEN])
+        assert rig.wanted == [("api", 1)]
+        assert rig.refused() == (BROKEN,)
+        assert "refused source=first: config.yaml:3: expected a mapping" in caplog.messages
+        first.publish(ONE)  # mended: the same as before
+        assert rig.refused() == ()
+        tg.cancel_scope.cancel()
+
+
+async def test_a_refusal_of_one_source_does_not_hide_that_of_another(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, second = await rig.start(tg)
+        first.reject([BROKEN])
+        second.reject([evolve(BROKEN, message="later")])
+        second.publish(Desired())
+        assert rig.refused() == (BROKEN,)
+        tg.cancel_scope.cancel()
+
+
+async def test_a_source_that_fails_and_is_started_again_has_said_what_it_said(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(ONE)
+        async with create_task_group() as inner:
+            inner.start_soon(rig.sources.follow, "first", rig)
+            await sleep(1)
+            inner.cancel_scope.cancel()
+        assert rig.wanted == [("api", 1)]
+        tg.cancel_scope.cancel()
+
+
+async def test_a_source_can_name_another_source_whose_word_goes_with_it(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(evolve(ONE, instances=(source("third"),)))
+        tg.start_soon(rig.sources.follow, "third", rig)
+        await sleep(0.1)
+        rig.feeds["2"].publish(Desired(vips=(vip("web", 2),)))
+        rig.feeds["2"].reject([BROKEN])
+        assert rig.wanted == [("api", 1), ("web", 2)]
+        first.publish(ONE)
+        assert rig.wanted == [("api", 1)]
+        assert rig.refused() == ()
+        rig.feeds["2"].publish(Desired(vips=(vip("late", 3),)))
+        assert rig.wanted == [("api", 1)]
+        tg.cancel_scope.cancel()
+
+
+async def test_a_problem_is_told_once_and_again_after_it_had_gone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    lost = evolve(vip("lost", 3), group="nowhere")
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        for _ in range(2):
+            first.publish(evolve(ONE, vips=(lost,)))
+            first.publish(evolve(ONE, vips=(lost, vip("web", 2))))
+            first.publish(ONE)
+        tg.cancel_scope.cancel()
+    told = [record for record in caplog.records if "virtual IP 'lost'" in record.getMessage()]
+    assert len(told) == 2
+    assert rig.board.problems == ()
+
+
+async def test_warnings_are_told_as_warnings(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    unused = evolve(ONE, groups=(GROUP, Group(name="unused", election="nobody")))
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(unused)
+        assert rig.wanted == [("api", 1)]
+        resolved = rig.sources.wanted.value
+        assert resolved is not None
+        levels = {str(problem): problem.severity for problem in resolved.problems}
+        for record in caplog.records:
+            expected = logging.WARNING if levels[record.getMessage()] is Severity.WARNING else logging.ERROR
+            assert record.levelno == expected
+        tg.cancel_scope.cancel()
+
+
+async def test_asking_to_read_again_reaches_every_source(rig: Rig) -> None:
+    async with create_task_group() as tg:
+        first, second = await rig.start(tg)
+        rig.sources.reload.set(1)
+        assert (first.reload.value, second.reload.value) == (1, 1)
+        assert first.status is rig.board.published
+        tg.cancel_scope.cancel()
