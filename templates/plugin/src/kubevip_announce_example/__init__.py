@@ -1,0 +1,1 @@
+"""A kubevip announcer that calls a program."""
