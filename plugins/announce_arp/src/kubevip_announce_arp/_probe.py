@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,10 @@ async def probe(vip: VirtualIP, device: Device, *, count: int, wait_seconds: flo
             with CancelScope(shield=True):
                 await to_thread.run_sync(close_sockets, (opened,))
     except OSError as error:
+        remedy = " (CAP_NET_RAW is needed)" if error.errno == errno.EPERM else ""
         raise AnnounceError(
-            f"virtual IP {vip.name}: {device.name} cannot be asked whether {vip.address} is free: {error.strerror}"
+            f"virtual IP {vip.name}: {device.name} cannot be asked whether {vip.address} is free: "
+            f"{error.strerror}{remedy}"
         ) from error
     _logger.info(
         "free vip=%s address=%s device=%s: nobody answered %d probes", vip.name, vip.address, device.name, count
