@@ -36,7 +36,9 @@ def commands_of_readme() -> str:
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plugin called "bgp", made as the README says."""
     checkout = tmp_path_factory.mktemp("work") / "kubevip"
-    shutil.copytree(TEMPLATE, checkout / "templates" / "plugin", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        TEMPLATE, checkout / "templates" / "plugin", ignore=shutil.ignore_patterns("__pycache__", ".*_cache")
+    )
     run("sh", "-ec", commands_of_readme(), cwd=checkout)
     return checkout.parent / "kubevip-announce-bgp"
 
