@@ -172,7 +172,8 @@ def test_a_changed_address_is_up_before_the_old_one_is_gone(tmp_path: Path) -> N
             eventually(lambda: get(lab.client, 80), "an answer")
             file = tmp_path / "config.yaml"
             file.write_text(file.read_text().replace(VIP, "10.77.0.101"))
-            node, seen = lab.network.hosts["n1"], []
+            node = lab.network.hosts["n1"]
+            seen: list[list[str]] = []
             while not seen or seen[-1] != ["10.77.0.101"]:
                 now = [address for address in addresses(node) if address.startswith("10.77.0.10")]
                 if not seen or seen[-1] != now:
