@@ -312,6 +312,18 @@ def test_3_10_a_target_that_dies_is_succeeded_by_the_next_heir() -> None:
     assert group.leaders == ["n2"]
 
 
+def test_3_10_a_target_that_just_started_is_refused_because_it_could_not_stand() -> None:
+    group = Group(3)
+    group.elect()
+    group.advance(0.3)
+    group.crash("n3")
+    group.restart("n3")
+    group.advance(0.06)
+    assert group["n1"].transfer("n3", group.now) == "n3 started a moment ago and keeps silent; try again"
+    group.advance(P)
+    assert group["n1"].transfer("n3", group.now) == ""
+
+
 # 4.2.3 Disruptive servers
 
 

@@ -31,23 +31,27 @@ logger = logging.getLogger("kubevip.raft")
 #: How long `move` waits for the leader's answer, and for the target to lead.
 ANSWER_SECONDS, MOVE_SECONDS = 1.0, 5.0
 
-#: The last term of each group, by member: an election that is opened again must not repeat what its predecessor said.
-_last_terms: dict[tuple[str, str], int] = {}
-
 
 @define(kw_only=True, eq=False)
 class Seat:
-    """One candidacy, and the offset that keeps its terms from repeating when a group stands again in the same term."""
+    """One candidacy.
+
+    Its terms lie above `above`, the last one that the group had before. They are those of raft, but for a group that
+    stands again while this member leads on: then they are ahead of raft's by what is needed not to repeat.
+    """
 
     candidacy: Candidacy
-    term_offset: int
+    above: int
     term: int = -1
     following: Following | None = None
+    _ahead: int | None = None
 
     def tell(self, state: SoftState, valid_until: float, cause: Cause | None) -> None:
         """Report what `state` means for the group: each renewal, and each change of the leader."""
         if valid_until > -math.inf:
-            self.term, self.following = state.term + self.term_offset, None
+            if self._ahead is None:
+                self._ahead = max(0, self.above + 1 - state.term)
+            self.term, self.following = state.term + self._ahead, None
             self.candidacy.report(Leading(term=self.term, valid_until=valid_until, cause=cause))
             return
         following = Following(leader=state.leader if state.role is not Role.LEADER else None)
@@ -66,10 +70,12 @@ class RaftElection:
         *,
         clock: Clock,
         rng: Random,
+        last_terms: dict[str, int],
         describe: Callable[[], Mapping[str, object]],
     ) -> None:
         """Prepare.
 
+        :param last_terms: by group, the last terms of this process; kept up to date.
         :param describe: what else there is to say in `status`.
         """
         self._process, self._members, self._clock, self._rng, self._describe = (
@@ -79,6 +85,7 @@ class RaftElection:
             rng,
             describe,
         )
+        self._last_terms = last_terms
         self._driver: Driver | None = None
         self._seats: dict[str, Seat] = {}
         self._state: Latest[SoftState | None] = Latest(None)
@@ -105,7 +112,7 @@ class RaftElection:
 
     async def campaign(self, candidacy: Candidacy) -> None:
         """Stand for a group until cancelled; the last candidacy that goes hands leadership over."""
-        seat = Seat(candidacy=candidacy, term_offset=self._offset_of(candidacy.group))
+        seat = Seat(candidacy=candidacy, above=self._last_terms.get(candidacy.group, -1))
         self._seats[candidacy.group] = seat
         try:
             async with create_task_group() as tg:
@@ -194,18 +201,11 @@ class RaftElection:
 
     # Standing and leaving
 
-    def _offset_of(self, group: str) -> int:
-        """Return what to add to terms, so that none repeats for a group that stood before."""
-        state = self._state.value
-        term = state.term if state is not None else 0
-        return max(0, _last_terms.get((self._process.name, group), -1) + 1 - term)
-
     def _leave_seat(self, seat: Seat) -> None:
         group = seat.candidacy.group
         if self._seats.get(group) is seat:
             del self._seats[group]
-            key = (self._process.name, group)
-            _last_terms[key] = max(seat.term, _last_terms.get(key, -1))
+            self._last_terms[group] = max(seat.term, seat.above)
 
     async def _follow_fitness(self, candidacy: Candidacy) -> None:
         seen = -1
@@ -261,7 +261,9 @@ class RaftElection:
 
     async def _ask_leader(self, to: str) -> str:
         """Ask whoever leads to hand over to `to`; return the refusal, or "" when it begins to."""
-        state, driver = self._state.value, self._driver
+        state, driver = None, self._driver
+        with move_on_after(ANSWER_SECONDS):
+            state = await self._state.wait_until(lambda state: state is not None and state.leader is not None)
         if state is None or driver is None or state.leader is None:
             return "nobody leads at the moment"
         refusal: Latest[str | None] = Latest(None)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from random import Random
 from time import clock_getres
 
@@ -40,6 +41,10 @@ LISTEN_BACKLOG = 16
 
 #: How often a disk that looks slow is measured, and the pause between.
 DISK_TRIES, DISK_TRY_SECONDS = 3, 0.5
+
+
+#: By state folder and group, the last terms that this process reported: one that is opened again must not repeat them.
+_last_terms: dict[Path, dict[str, int]] = {}
 
 
 class RefusedError(Permanent, ElectionError):
@@ -85,6 +90,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             members,
             clock=clock,
             rng=rng,
+            last_terms=_last_terms.setdefault(storage.path.parent, {}),
             describe=lambda: describe_members(node, transport, endpoints, clock.now()),
         )
         identity = Identity(

@@ -60,4 +60,6 @@ class Leader:
             return f"{to} does not answer; it {silent}"
         if peer.fitness == NOT_STANDING:
             return f"{to} stands for no group"
+        if peer.is_silent:
+            return f"{to} started a moment ago and keeps silent; try again"
         return ""

@@ -208,7 +208,9 @@ class Node(Member):
         if response.term > self.term:
             self._adopt(response.term, None, now)
         elif self._leader is not None and response.term == self.term:
-            self.peers[sender.name].fitness = response.fitness
+            peer = self.peers[sender.name]
+            peer.fitness = response.fitness
+            peer.is_silent = response.promise is not None and not response.promise.is_given
             self._learn_promise(sender.name, response.promise, now)
 
     def _on_release(self, sender: Process, message: Release, now: float) -> None:

@@ -86,7 +86,7 @@ class Standing:
 
     def hands_over(self, heir_fitness: int, now: float) -> bool:
         """Return whether it is to hand over to an heir of that fitness, being unfit; not often."""
-        if self.fitness > 0 or heir_fitness <= 0 or now < self._hand_over_at:
+        if self.fitness != 0 or heir_fitness <= 0 or now < self._hand_over_at:
             return False
         self._hand_over_at = now + UNFIT_HAND_OVER_SECONDS
         return True

@@ -227,8 +227,10 @@ class Transport:
         answer = frames[0].message
         if frames[0].cluster != self._identity.cluster:
             return "wrong cluster"
-        if frames[0].sender.name != link.name or not isinstance(answer, Welcome):
-            return f"not {link.name}"
+        if not isinstance(answer, Welcome):
+            return "no welcome"
+        if not answer.refusal and frames[0].sender.name != link.name:
+            return f"{frames[0].sender.name} is there"
         link.software = answer.software
         return answer.refusal
 
@@ -268,33 +270,34 @@ class Transport:
 
     async def _serve(self, connection: socket.socket, source: str) -> None:
         with connection:
-            decoder, hello = Decoder(), None
+            decoder, frames = Decoder(), list[Frame]()
             try:
                 tune(connection)
                 with move_on_after(HANDSHAKE_SECONDS):
-                    hello = await self._read_hello(connection, decoder, source)
+                    frames = await self._read_hello(connection, decoder, source)
             except (OSError, FrameError) as error:
                 logger.warning("connection from %s refused: %s", source, error)
             finally:
                 self._strangers -= 1
-            if hello is not None:
-                await self._listen_to(hello.sender, connection, decoder)
+            if frames:
+                await self._listen_to(frames[0].sender, connection, decoder, frames[1:])
 
-    async def _read_hello(self, connection: socket.socket, decoder: Decoder, source: str) -> Frame | None:
+    async def _read_hello(self, connection: socket.socket, decoder: Decoder, source: str) -> list[Frame]:
+        """Return the hello and what came with it; nothing when it was refused."""
         frames: list[Frame] = []
         while not frames:
             await wait_readable(connection)
             data = connection.recv(4096)
             if not data:
-                return None
+                return []
             frames = decoder.feed(data)
         frame = frames[0]
         refusal = self._refusal(frame, source)
         connection.send(self._encode(Welcome(refusal=refusal, software=self._identity.software)))
         if refusal:
             logger.warning("connection from %s refused: %s (it says it is %s)", source, refusal, frame.sender.name)
-            return None
-        return frame
+            return []
+        return frames
 
     def _refusal(self, frame: Frame, source: str) -> str:
         """Say why whoever sent this first frame is not heard; "" if it is."""
@@ -311,26 +314,26 @@ class Transport:
             return f"this is {self._identity.process.name}, not {frame.message.to}"
         return ""
 
-    async def _listen_to(self, sender: Process, connection: socket.socket, decoder: Decoder) -> None:
+    async def _listen_to(
+        self, sender: Process, connection: socket.socket, decoder: Decoder, frames: list[Frame]
+    ) -> None:
         if (older := self._incoming.get(sender.name)) is not None:
             older.shutdown(socket.SHUT_RDWR)  # its reader ends; the newer one speaks for the peer
         self._incoming[sender.name] = connection
         self._heard_at[sender.name] = self._clock()
         try:
             while True:
+                self._take(sender, frames)
                 await wait_readable(connection)
                 try:
                     data = connection.recv(65536)
                 except BlockingIOError:
+                    frames = []
                     continue
                 if not data:
                     break
                 self._heard_at[sender.name] = self._clock()
-                for frame in decoder.feed(data):
-                    if frame.sender != sender or frame.cluster != self._identity.cluster:
-                        raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
-                    if not isinstance(frame.message, Hello | Welcome | Ping):
-                        self._receive(sender, frame.message)
+                frames = decoder.feed(data)
         except OSError:
             pass  # the same as its end
         except FrameError as error:
@@ -338,6 +341,13 @@ class Transport:
         if self._incoming.get(sender.name) is connection:
             del self._incoming[sender.name]
             self._lost(sender.name)
+
+    def _take(self, sender: Process, frames: list[Frame]) -> None:
+        for frame in frames:
+            if frame.sender != sender or frame.cluster != self._identity.cluster:
+                raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
+            if not isinstance(frame.message, Hello | Welcome | Ping):
+                self._receive(sender, frame.message)
 
     async def _ping(self) -> None:
         while True:

@@ -1,0 +1,217 @@
+"""Input and output in the order that the node demands."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from queue import SimpleQueue
+from random import Random
+from threading import Event as ThreadEvent  # noqa: TID251  a disk that takes as long as the test says
+from typing import Any
+
+import pytest
+from anyio import Event, create_task_group, fail_after, sleep, wait_all_tasks_blocked, wait_readable
+
+from kubevip.errors import ElectionError
+from kubevip_election_raft._clock import Clock
+from kubevip_election_raft._driver import Driver
+from kubevip_election_raft._messages import Grant, HardState, Heartbeat, Process, PromiseRequest, VoteRequest
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Outgoing, Role, SoftState
+from kubevip_election_raft._timing import Timing
+
+pytestmark = pytest.mark.anyio
+
+N2 = Process(name="n2", incarnation=1)
+PROMISE = PromiseRequest(round=1, seconds=0.18, grant=Grant(term=5))
+
+
+class FakeClock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self, now: float = 100.0) -> None:
+        self.time, self.slept = now, False
+
+    def now(self) -> float:
+        return self.time
+
+    def has_slept(self) -> bool:
+        slept, self.slept = self.slept, False
+        return slept
+
+
+class FakeDisk:
+    """A disk that notes what it saves, and takes until `go` is set for each."""
+
+    def __init__(self, events: list[object], *, error: Exception | None = None) -> None:
+        self._events, self._error = events, error
+        self.turns: SimpleQueue[None] = SimpleQueue()
+        self.at_work = ThreadEvent()
+
+    def save(self, state: HardState) -> float:
+        self.at_work.set()
+        self.turns.get(timeout=10)
+        if self._error is not None:
+            raise self._error
+        self._events.append(state)
+        return 0.001
+
+
+class Rig:
+    """A driver of n1 of three, free to vote, with everything that it does in `events`."""
+
+    def __init__(self, *, error: Exception | None = None, members: tuple[str, ...] = ("n1", "n2", "n3")) -> None:
+        self.events: list[object] = []
+        self.clock, self.disk = FakeClock(), FakeDisk(self.events, error=error)
+        self.state: SoftState | None = None
+        self.node = Node(
+            process=Process(name="n1", incarnation=1),
+            members=members,
+            timing=Timing(),
+            hard_state=HardState(),
+            rng=Random(1),
+            now=self.clock.time,
+        )
+        self.clock.time += 1.0
+        self.driver = Driver(self.node, clock=self.clock, disk=self.disk, send=self.send, changed=self.changed)
+
+    def send(self, messages: tuple[Outgoing, ...]) -> None:
+        self.events += [type(outgoing.message).__name__ for outgoing in messages]
+
+    def changed(self, state: SoftState) -> None:
+        self.state = state
+
+    def receive(self, message: Any) -> None:
+        self.driver.do(lambda node, now: node.step(N2, message, now))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        async with create_task_group() as tg:
+            tg.start_soon(self.driver.run)
+            await wait_all_tasks_blocked()
+            yield
+            tg.cancel_scope.cancel()
+
+    async def until(self, count: int) -> None:
+        with fail_after(10):
+            while len(self.events) < count:
+                await sleep(0.001)
+
+
+async def test_a_vote_is_saved_before_it_is_sent() -> None:
+    rig = Rig()
+    async with rig.running():
+        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        assert rig.events == []
+        rig.disk.turns.put(None)
+        await rig.until(2)
+    assert rig.events == [HardState(term=5, vote="n2", promise_seconds=0.18), "VoteResponse"]
+
+
+async def test_what_arrives_while_the_disk_works_waits_its_turn() -> None:
+    rig = Rig()
+    async with rig.running():
+        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        rig.receive(Heartbeat(term=5, promise=PROMISE))
+        with fail_after(10):
+            while not rig.disk.at_work.is_set():
+                await sleep(0.001)
+        assert rig.events == []
+        assert rig.node.state.leader is None
+        rig.disk.turns.put(None)
+        await rig.until(3)
+    assert rig.events[1:] == ["VoteResponse", "HeartbeatResponse"]
+    assert rig.state is not None
+    assert rig.state.leader == "n2"
+
+
+async def test_an_answer_that_needs_no_disk_leaves_at_once() -> None:
+    rig = Rig()
+    rig.node._voter.hard_state = rig.node._persisted = HardState(term=5, vote="n2", promise_seconds=0.18)
+    rig.receive(Heartbeat(term=5, promise=PROMISE))
+    assert rig.events == ["HeartbeatResponse"]
+
+
+async def test_a_disk_that_refuses_ends_the_run_and_nothing_is_sent() -> None:
+    rig = Rig(error=ElectionError("cannot write: No space left on device"))
+    rig.disk.turns.put(None)
+    rig.receive(VoteRequest(term=5, promise=PROMISE))
+    with pytest.raises(ExceptionGroup) as caught:
+        await rig.driver.run()
+    assert [str(error) for error in caught.value.exceptions] == ["cannot write: No space left on device"]
+    assert rig.events == []
+
+
+async def test_a_slow_disk_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+
+    def save(state: HardState) -> float:
+        rig.events.append(state)
+        return 0.2
+
+    monkeypatch.setattr(rig.disk, "save", save)
+    async with rig.running():
+        with caplog.at_level(logging.WARNING, "kubevip.raft"):
+            rig.receive(VoteRequest(term=5, promise=PROMISE))
+            await rig.until(2)
+    assert "saving the vote took 200 ms" in caplog.text
+
+
+async def test_a_leader_whose_machine_slept_leads_no_more() -> None:
+    rig = Rig(members=("n1",))
+    async with rig.running():
+        rig.disk.turns.put(None)
+        rig.driver.do(lambda node, now: node.set_fitness(100, now))
+        rig.driver.do(lambda node, now: node.tick(now))
+        with fail_after(10):
+            while rig.state is None or rig.state.role is not Role.LEADER:
+                await sleep(0.001)
+        rig.clock.slept = True
+        rig.driver.do(lambda node, now: node.set_fitness(100, now))
+        assert rig.node.state.role is Role.FOLLOWER
+
+
+async def test_a_late_loop_reads_before_it_stands() -> None:
+    """A loop that did not run for long finds the heartbeat that it missed in the socket, and stays a follower."""
+    node = Node(
+        process=Process(name="n1", incarnation=1),
+        members=("n1", "n2", "n3"),
+        timing=Timing(),
+        hard_state=HardState(term=5),
+        rng=Random(1),
+        now=Clock().now() - 1.0,
+    )
+    sent: list[str] = []
+    driver = Driver(
+        node,
+        clock=Clock(),
+        disk=FakeDisk([]),
+        send=lambda messages: sent.extend(type(outgoing.message).__name__ for outgoing in messages),
+        changed=lambda state: None,
+    )
+    ours, theirs = socket.socketpair()
+    heard = Event()
+
+    async def read() -> None:
+        await wait_readable(ours)
+        ours.recv(1)
+        driver.do(lambda node, now: node.step(N2, Heartbeat(term=5, promise=PROMISE), now))
+        heard.set()
+
+    with ours, theirs:
+        node._voter.hard_state = node._persisted = HardState(term=5, promise_seconds=0.18)
+        node._standing.at = Clock().now() + 0.4
+        async with create_task_group() as tg:
+            tg.start_soon(read)
+            driver.do(lambda node, now: node.set_fitness(100, now))
+            tg.start_soon(driver.run)
+            await wait_all_tasks_blocked()
+            theirs.send(b"x")
+            ThreadEvent().wait(0.5)  # the loop stands still for longer than the time to stand
+            with fail_after(5):
+                await heard.wait()
+            tg.cancel_scope.cancel()
+    assert sent == ["HeartbeatResponse"]
+    assert node.state.role is Role.FOLLOWER

@@ -1,0 +1,332 @@
+"""Whole members in one process, over real sockets on loopback, as the core uses them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from anyio import CancelScope, Event, create_task_group, current_time, fail_after, sleep
+
+from kubevip import Candidacy, Duration, Following, Host, Latest, Leadership, Leading, Placement, Port
+from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsStatus
+from kubevip.errors import ElectionError, NotPermittedError, Permanent
+from kubevip_election_raft import _instance
+from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
+from kubevip_election_raft._election import RaftElection
+from kubevip_election_raft._storage import StorageError
+from kubevip_election_raft.plugin import RAFT
+
+from .test_transport import free_port
+
+pytestmark = pytest.mark.anyio
+
+#: Longer than the defaults: other tests may keep the machine busy, and none of these is about time.
+TIMING = TimingConfig(heartbeat=Duration(0.05), promise=Duration(0.4))
+
+
+def config(size: int, **options: Any) -> RaftConfig:
+    addresses = tuple(f"127.0.0.{number}" for number in range(1, size + 1))
+    members = tuple(MemberConfig(name=f"n{i}", address=ip_address(it)) for i, it in enumerate(addresses, 1))
+    given: dict[str, Any] = {"port": Port(free_port(addresses)), "timing": TIMING, "insecure": True}
+    return RaftConfig(members=members, **given | options)
+
+
+def host(folder: Path, name: str, **options: Any) -> Host:
+    state_dir = folder / name
+    state_dir.mkdir(exist_ok=True)
+    given: dict[str, Any] = {"rng": Random(name), "incarnation": 1}
+    return Host(node_name=name, instance="default", state_dir=state_dir, will=lambda *_: None, **given | options)
+
+
+class Stand:
+    """A candidacy of the core: what was reported, and work that has to be withdrawn."""
+
+    def __init__(self, group: str = "api", *, fitness: int = 100) -> None:
+        self.group, self.fitness = group, Latest(fitness)
+        self.reports: list[Leadership] = []
+        self.scope, self.ended = CancelScope(), Event()
+        self.withdrawals = 0
+
+    async def run(self, election: RaftElection) -> None:
+        candidacy = Candidacy(
+            group=self.group,
+            report=self.reports.append,
+            fitness=self.fitness,
+            placement=Placement(),
+            grace_seconds=2.0,
+            withdrawn=self._withdrawn,
+        )
+        with self.scope:
+            await election.campaign(candidacy)
+        self.ended.set()
+
+    async def _withdrawn(self) -> None:
+        await sleep(0.01)
+        self.withdrawals += 1
+
+    @property
+    def leads(self) -> bool:
+        if not self.reports or self.scope.cancel_called:
+            return False
+        return isinstance(self.last, Leading) and self.last.valid_until > current_time()
+
+    @property
+    def last(self) -> Leadership:
+        return self.reports[-1]
+
+    @property
+    def terms(self) -> list[int]:
+        return list(dict.fromkeys(now.term for now in self.reports if isinstance(now, Leading)))
+
+
+class Rig:
+    """Members that stand for one group each."""
+
+    def __init__(self, folder: Path, size: int = 3, **options: Any) -> None:
+        self.folder, self.config = folder, config(size, **options)
+        self.elections: dict[str, RaftElection] = {}
+        self.stands: dict[str, Stand] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            for member in self.config.members:
+                election = await stack.enter_async_context(RAFT.open(self.config, host(self.folder, member.name)))
+                assert isinstance(election, RaftElection)
+                self.elections[member.name] = election
+            async with create_task_group() as tg:
+                for name, election in self.elections.items():
+                    self.stands[name] = Stand()
+                    tg.start_soon(self.stands[name].run, election)
+                yield
+                tg.cancel_scope.cancel()
+
+    @property
+    def leaders(self) -> list[str]:
+        return [name for name, stand in self.stands.items() if stand.leads]
+
+    async def leader(self) -> str:
+        """Return who leads, as soon as all hear all and nobody keeps silent any more."""
+        await until(lambda: self.leaders)
+        (leader,) = self.leaders
+        await until(lambda: all(election.status()["quorum"] == "3/3" for election in self.elections.values()))
+        await sleep(TIMING.promise + 2 * TIMING.heartbeat)
+        return leader
+
+
+async def until(test: Callable[[], Any]) -> None:
+    with fail_after(15):
+        while not test():
+            await sleep(0.005)
+
+
+async def test_three_members_have_one_leader_that_all_know(tmp_path: Path) -> None:
+    """Scenario A 1, with real sockets and disks."""
+    rig = Rig(tmp_path)
+    async with rig.running():
+        leader = await rig.leader()
+        followers = [stand for name, stand in rig.stands.items() if name != leader]
+        await until(lambda: all(stand.last == Following(leader=leader) for stand in followers))
+        held = rig.stands[leader].last
+        assert isinstance(held, Leading)
+        assert held.cause is not None
+        assert held.cause.why == "first"
+        await until(lambda: len(rig.stands[leader].reports) > 5)
+        ends = [now.valid_until for now in rig.stands[leader].reports if isinstance(now, Leading)]
+        assert ends == sorted(ends)
+        assert ends[-1] - current_time() < TIMING.timing.lease_seconds
+
+
+async def test_the_last_candidacy_that_ends_hands_over(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with rig.running():
+        first = await rig.leader()
+        rig.stands[first].scope.cancel()
+        with fail_after(15):
+            await rig.stands[first].ended.wait()
+        reports = len(rig.stands[first].reports)
+        await until(lambda: rig.leaders not in ([], [first]))
+        (second,) = rig.leaders
+        held = rig.stands[second].last
+        assert isinstance(held, Leading)
+        assert held.cause is not None
+        assert held.cause.why == f"{first} stopped"
+        await sleep(0.1)
+        assert len(rig.stands[first].reports) == reports  # duty 6: never after returning
+
+
+async def test_one_of_two_candidacies_that_ends_changes_nothing(tmp_path: Path) -> None:
+    async with RAFT.open(config(1), host(tmp_path, "n1")) as election, create_task_group() as tg:
+        assert isinstance(election, RaftElection)
+        api, web = Stand("api"), Stand("web")
+        tg.start_soon(api.run, election)
+        tg.start_soon(web.run, election)
+        await until(lambda: api.leads and web.leads)
+        web.scope.cancel()
+        await web.ended.wait()
+        reports = len(api.reports)
+        await until(lambda: len(api.reports) > reports + 3)
+        assert api.terms == [1]
+        again = Stand("web")  # duty 2: its term does not come back, although the member leads on
+        tg.start_soon(again.run, election)
+        await until(lambda: again.leads)
+        assert not set(again.terms) & set(web.terms)
+        tg.cancel_scope.cancel()
+
+
+async def test_move_returns_when_the_target_leads(tmp_path: Path) -> None:
+    """Scenario A 17: asked of the leader and of a follower; to itself; to a stranger."""
+    rig = Rig(tmp_path)
+    async with rig.running():
+        first = await rig.leader()
+        second, third = (name for name in rig.stands if name != first)
+        await rig.elections[first].move("api", second)
+        await until(lambda: rig.leaders == [second])
+        assert rig.stands[first].withdrawals == 1
+        assert isinstance(rig.stands[first].last, Following)
+        await rig.elections[third].move("api", third)
+        await until(lambda: rig.leaders == [third])
+        held = rig.stands[third].last
+        assert isinstance(held, Leading)
+        assert held.cause is not None
+        assert held.cause.why == "moved"
+        term = held.term
+        await rig.elections[third].move("api", third)
+        assert rig.stands[third].terms[-1] == term
+        with pytest.raises(ElectionError, match=r"'n9' is not a member \(members: n1, n2, n3\)"):
+            await rig.elections[third].move("api", "n9")
+
+
+async def test_move_to_a_member_that_stands_for_nothing_is_refused(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with rig.running():
+        first = await rig.leader()
+        second, third = (name for name in rig.stands if name != first)
+        rig.stands[second].scope.cancel()
+        await rig.stands[second].ended.wait()
+        await sleep(0.2)  # the leader hears of it with the next heartbeats
+        with pytest.raises(ElectionError, match=f"group 'api' is not moved to {second}: {second} stands for no group"):
+            await rig.elections[third].move("api", second)
+
+
+async def test_an_unfit_leader_hands_over_after_it_has_withdrawn(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with rig.running():
+        first = await rig.leader()
+        rig.stands[first].fitness.set(0)
+        await until(lambda: rig.leaders not in ([], [first]))
+        assert rig.stands[first].withdrawals == 1
+        (second,) = rig.leaders
+        held = rig.stands[second].last
+        assert isinstance(held, Leading)
+        assert held.cause is not None
+        assert held.cause.why == f"{first} is unfit"
+
+
+async def test_a_restarted_member_goes_on_in_its_term(tmp_path: Path) -> None:
+    """Scenario A 2: alone, it elects itself, in a term that it never had."""
+    settings = config(1)
+    for expected in (1, 2, 3):
+        async with RAFT.open(settings, host(tmp_path, "n1", incarnation=expected)) as election:
+            async with create_task_group() as tg:
+                assert isinstance(election, RaftElection)
+                stand = Stand()
+                tg.start_soon(stand.run, election)
+                await until(lambda stand=stand: stand.leads)  # type: ignore[misc]
+                assert stand.terms == [expected]
+                tg.cancel_scope.cancel()
+
+
+async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -> None:
+    settings = config(3)
+    async with RAFT.open(settings, host(tmp_path, "n1")) as election:
+        assert isinstance(election, SupportsStatus)
+        assert isinstance(election, SupportsPlacement)
+        assert isinstance(election, SupportsFitness)
+        await until(lambda: "refused" in str(election.status().get("waiting")))
+        status = election.status()
+        endpoints = [f"127.0.0.{number}:{settings.port}" for number in (2, 3)]
+        assert status["waiting"] == f"waiting for 1 of n2 at {endpoints[0]} (refused), n3 at {endpoints[1]} (refused)"
+        assert (status["leader"], status["term"], status["quorum"]) == (None, 0, "1/3")
+        assert status["members"] == [
+            {
+                "name": "n1",
+                "address": f"127.0.0.1:{settings.port}",
+                "state": "follower",
+                "heard_ms": None,
+                "rtt_ms": None,
+                "version": "0.1.0",
+            },
+            *(
+                {
+                    "name": name,
+                    "address": endpoint,
+                    "state": "unreachable",
+                    "heard_ms": None,
+                    "rtt_ms": None,
+                    "version": "",
+                }
+                for name, endpoint in zip(("n2", "n3"), endpoints, strict=True)
+            ),
+        ]
+        with pytest.raises(ElectionError, match="nobody leads at the moment"):
+            await election.move("api", "n2")
+
+
+async def test_a_group_without_keys_is_refused_unless_that_is_allowed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = config(3, insecure=False)
+    with pytest.raises(ElectionError, match=r"plain TCP.*--insecure") as caught:
+        async with RAFT.open(settings, host(tmp_path, "n1")):
+            pass
+    assert isinstance(caught.value, Permanent)
+    with caplog.at_level(logging.WARNING, "kubevip.raft"):
+        async with RAFT.open(settings, host(tmp_path, "n1", allow_insecure=True)):
+            pass
+    assert [record.levelname for record in caplog.records if "plain TCP" in record.getMessage()] == ["WARNING"]
+
+
+async def test_a_node_that_is_no_member_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ElectionError, match=r"node 'n9' is not a member \(n1, n2, n3\)"):
+        async with RAFT.open(config(3), host(tmp_path, "n9")):
+            pass
+
+
+async def test_the_state_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    settings = config(1)
+    async with RAFT.open(settings, host(tmp_path, "n1")) as election, create_task_group() as tg:
+        assert isinstance(election, RaftElection)
+        stand = Stand()
+        tg.start_soon(stand.run, election)
+        await until(lambda: stand.leads)
+        tg.cancel_scope.cancel()
+    with pytest.raises(StorageError, match="belongs to cluster 'default'"):
+        async with RAFT.open(config(1, cluster="other"), host(tmp_path, "n1")):
+            pass
+
+
+async def test_fast_is_refused_where_the_machine_cannot_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(1, timing=Profile.FAST)
+    monkeypatch.setattr(_instance, "clock_getres", lambda clock: 0.010)
+    with pytest.raises(NotPermittedError, match="tick is 10 ms"):
+        async with RAFT.open(settings, host(tmp_path, "n1")):
+            pass
+    monkeypatch.setattr(_instance, "clock_getres", lambda clock: 0.004)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with pytest.raises(NotPermittedError, match="CAP_SYS_NICE"):
+        async with RAFT.open(settings, host(tmp_path, "n1")):
+            pass
