@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from datetime import datetime
+from datetime import UTC, datetime
 from statistics import median
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from attrs import asdict, frozen
 
 from kubevip_lab._faults import FAULTS
-from kubevip_lab._lab import CLIENT, VIP, VIP_PORT
+from kubevip_lab._lab import CLIENT, VIP, VIP_PORT, WATCHER
+from kubevip_lab._measure import stretches
 from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._timeline import Wire, write_timeline
 from kubevip_lab._watch import open_watch
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
     from kubevip_lab._lab import Lab
     from kubevip_lab._show import Show
+    from kubevip_lab._watch import Watch
 
 
-_TIMELINE_SECONDS = 1.5
+_TIMELINE_SECONDS = 4.0
 
 
 @frozen(kw_only=True)
@@ -93,7 +96,7 @@ def measure(
             if wire is not None and timelines is not None:
                 logs = [daemon.log for daemon in lab.subject.daemons.values()]
                 at = datetime.fromisoformat(result.at)
-                events = [*wire.frames, *_silences(result, at.timestamp())]
+                events = [*wire.frames, *_silences(result, at.timestamp()), *_claims(lab, watch)]
                 write_timeline(timelines / f"round-{number + 1}.txt", events, logs, at, _TIMELINE_SECONDS)
                 wire.frames.clear()
             show.add(result)
@@ -114,3 +117,11 @@ def _silences(result: Round, at: float) -> Iterator[tuple[float, str, str]]:
     ):
         yield at + after / 1000, CLIENT, f"the longest silence to {what} begins"
         yield at + (after + outage) / 1000, CLIENT, f"the longest silence to {what} ends after {outage} ms"
+
+
+def _claims(lab: Lab, watch: Watch) -> Iterator[tuple[float, str, str]]:
+    """Yield when a host began and ceased to answer ARP for the address, in wall-clock seconds."""
+    offset = datetime.now(UTC).timestamp() - monotonic()
+    for mac, first, last in stretches(watch.probers["arp"].since(0), watch.interval):
+        yield first.received + offset, WATCHER, f"{lab.node_of(mac)} answers ARP for {VIP}: first answer"
+        yield last.received + offset, WATCHER, f"{lab.node_of(mac)} answers ARP for {VIP}: last answer"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 
 @frozen(kw_only=True)
@@ -66,15 +66,8 @@ def two_holders_seconds(answers: Iterable[Answer], interval: float, quiet: float
     so one question that two answered counts, and so does B's answer between two answers of A; a hand-over, where all
     of B's answers are to later questions than all of A's, does not. 0.0 means that nothing of the kind was seen.
     """
-    by: dict[str, set[int]] = {}
-    for answer in answers:
-        by.setdefault(answer.by, set()).add(answer.number)
-    edges = sorted(
-        edge
-        for numbers in by.values()
-        for first, last in _stretches(sorted(numbers), quiet / interval)
-        for edge in ((first, 1), (last + 1, -1))
-    )
+    held = stretches(answers, interval, quiet)
+    edges = sorted(edge for _, first, last in held for edge in ((first.number, 1), (last.number + 1, -1)))
     questions = holders = since = 0
     for number, change in edges:
         if holders >= 2:
@@ -83,12 +76,17 @@ def two_holders_seconds(answers: Iterable[Answer], interval: float, quiet: float
     return questions * interval
 
 
-def _stretches(numbers: list[int], most: float) -> Iterator[tuple[int, int]]:
-    """Split ascending numbers where the next is more than `most` away; yield first and last of each part."""
-    first = last = numbers[0]
-    for number in numbers[1:]:
-        if number - last > most:
-            yield first, last
-            first = number
-        last = number
-    yield first, last
+def stretches(answers: Iterable[Answer], interval: float, quiet: float = 0.1) -> list[tuple[str, Answer, Answer]]:
+    """Return who answered from when to when: (who, first answer, last answer).
+
+    A silence of more than `quiet` seconds parts two stretches of the same one.
+    """
+    found: list[tuple[str, Answer, Answer]] = []
+    latest: dict[str, tuple[Answer, Answer]] = {}
+    for answer in sorted(answers, key=lambda each: each.number):
+        first, last = latest.get(answer.by, (answer, answer))
+        if answer.number - last.number > quiet / interval:
+            found.append((answer.by, first, last))
+            first = answer
+        latest[answer.by] = first, answer
+    return found + [(by, first, last) for by, (first, last) in latest.items()]

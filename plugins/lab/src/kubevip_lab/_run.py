@@ -116,6 +116,6 @@ def _show_logs(directory: Path) -> None:
     (directory / KEEP).touch()
     print(f"files and logs of this run: {directory} (until the next run)", file=sys.stderr)
     for log in sorted(directory.glob("*.log")):
-        print(f"--- {log.name}", file=sys.stderr)
-        for line in log.read_text(errors="replace").splitlines()[-_LOG_LINES:]:
-            print(line, file=sys.stderr)
+        lines = log.read_text(errors="replace").splitlines()
+        alarming = [line for line in lines[:-_LOG_LINES] if " WARNING " in line or " ERROR " in line]
+        print(f"--- {log.name}", *alarming[:_LOG_LINES], *lines[-_LOG_LINES:], sep="\n", file=sys.stderr)
