@@ -232,3 +232,16 @@ async def test_the_end_of_a_drain_does_not_take_the_successor_off_the_board(rig:
         await sleep(30)
         assert rig.shown == [("shop", "*:80", True, "")]
         tg.cancel_scope.cancel()
+
+
+async def test_the_socket_of_a_listener_that_leaves_is_closed_before_its_successor_opens_one(rig: Rig) -> None:
+    rig.slot.content.set(FakeProxy(rig.record))  # a port can be had once
+    old = rig.task()
+    async with create_task_group() as tg:
+        tg.start_soon(old.run)
+        await sleep(1)
+        old.leave()
+        tg.start_soon(rig.task(evolve(SHOP, drain_seconds=20.0)).run)
+        await sleep(1)
+        assert rig.record.words == ["listen shop", "drain shop 10", "close shop", "listen shop"]
+        tg.cancel_scope.cancel()
