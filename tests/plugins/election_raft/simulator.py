@@ -37,6 +37,9 @@ from kubevip_election_raft._voter import Voter
 #: How far a clock may be slewed to either side.
 LARGEST_RATE_ERROR = 0.083
 
+#: What the conversion between real and local time may be off.
+ROUNDING_SECONDS = 1e-8
+
 #: How long after the last fault somebody must hold: a few rounds with random timeouts.
 LIVENESS_SECONDS = 4.0
 
@@ -282,8 +285,8 @@ class World:
         if machine.incarnation != incarnation or machine.node is None or machine.tick_at != moment:
             return
         machine.tick_at = math.inf
-        if machine.local(self.now) + 1e-9 >= machine.node.deadline:
-            self._do(machine, lambda node, now: node.tick(max(now, node.deadline)))
+        if machine.local(self.now) + ROUNDING_SECONDS >= machine.node.deadline:
+            self._do(machine, _tick)
         else:
             self._schedule(machine)
 
@@ -464,6 +467,11 @@ class World:
             term = machine.node.term if machine.node is not None else machine.disk.term
             text = f"{self.now * 1000:9.2f} ms  {machine.name} {role:13} term {term:3}  {message % args}"
             self.trace.append(text)
+
+
+def _tick(node: Node, now: float) -> Ready:
+    is_due = now < node.deadline <= now + ROUNDING_SECONDS  # but for the rounding between real and local time
+    return node.tick(node.deadline if is_due else now)
 
 
 def _hint(name: str) -> Callable[[Node, float], Ready]:
