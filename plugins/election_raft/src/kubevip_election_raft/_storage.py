@@ -69,6 +69,7 @@ class Storage:
         """
         try:
             text = self._path.read_bytes()
+            self._sync_folder()  # a save whose last step failed is only now known to be on disk
         except FileNotFoundError:
             return HardState()
         except OSError as error:
@@ -125,6 +126,13 @@ class Storage:
             )
         return fields
 
+    def _sync_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def _replace(self, path: Path, text: bytes) -> float:
         started, new = perf_counter(), path.with_suffix(".new")
         try:
@@ -136,11 +144,7 @@ class Storage:
             finally:
                 os.close(file)
             new.rename(path)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            self._sync_folder()
         except OSError as error:
             raise ElectionError(
                 f"cannot write {path}: {error.strerror}; a vote that is not on disk is not given"
