@@ -22,6 +22,7 @@ from kubevip._contract import Health, Level
 from kubevip._listener import ListenerTask
 from kubevip._status import Outage, VipStatus
 from kubevip._supervise import describe_error, supervise
+from kubevip.errors import AnnounceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,12 +131,17 @@ class VirtualIPTask:
                         await sleep_forever()
                 finally:
                     announcing.cancel()  # the listeners are closed: withdraw
+        except* AnnounceError:
+            if tenure.remaining_seconds > 0:
+                raise
+            # it was not raised because the tenure ended meanwhile, which is nobody's fault
         finally:
             if self._is_held:
                 logger.info("withdrawn vip=%s address=%s", self._vip.name, self._vip.address)
                 self._observers.notify("withdrawn", f"{self._vip.address} withdrawn", vip=self._vip.name)
             self._show(is_held=False)
             self._report(Health())  # what was wrong while it was up here says nothing of the next time
+        await sleep_forever()  # the campaign is about to take the tenure away
 
     def _raised(self, tenure: Tenure, entered: Sequence[float]) -> None:
         if not self._is_retired:

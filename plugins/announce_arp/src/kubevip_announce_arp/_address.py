@@ -211,11 +211,10 @@ class AddressAnnouncer:
             self._fence_problem = ""
         for held in putting:
             problem = outcome.failed.get(held.place.address, "")
-            if held.is_entered and problem != held.problem:
-                level = logging.WARNING if problem else logging.INFO
-                _logger.log(
-                    level, "%s vip=%s: %s", "missing" if problem else "restored", held.vip.name, problem or "ok"
-                )
+            if held.is_entered and problem and problem != held.problem:
+                _logger.warning("missing vip=%s: %s", held.vip.name, problem)
+            elif not problem and held in self._missing:
+                _logger.info("restored vip=%s", held.vip.name)
             held.problem = problem
             held.put.set()
             if held.is_entered and self._is_held(held):
@@ -352,11 +351,11 @@ class AddressAnnouncer:
             self._miss(held, "it is gone from its device")
 
     def _miss(self, held: Held, why: str) -> None:
-        if not held.problem and held.tenure.remaining_seconds > 0:
+        """Put it back at once. Only if that fails is it a problem of this node's, which others may do better."""
+        if held not in self._missing and held.tenure.remaining_seconds > 0:
             _logger.warning(
                 "missing vip=%s address=%s device=%s: %s", held.vip.name, held.vip.address, held.place.device, why
             )
-        held.problem = why
         self._missing.add(held)
         self._ask(self._putting, held)
 

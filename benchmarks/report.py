@@ -1,0 +1,54 @@
+"""Rows of a benchmark: {case, subject, median, unit, worst, peer, ratio}; peer and ratio are null without a peer."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+CLONE_NEWNET = 0x40000000
+
+
+@frozen(kw_only=True)
+class Row:
+    case: str
+    subject: str
+    median: float
+    unit: str
+    worst: float
+    peer: str | None = None
+    ratio: float | None = None
+
+
+def row(case: str, values: Sequence[float], unit: str, *, subject: str = "kubevip", peer: str | None = None) -> Row:
+    return Row(case=case, subject=subject, median=statistics.median(values), unit=unit, worst=max(values), peer=peer)
+
+
+def publish(rows: Sequence[Row], file: Path | None) -> None:
+    width = max(len(each.case) for each in rows)
+    print(f"{'case':<{width}}  {'median':>10}  {'worst':>10}")
+    for each in rows:
+        print(f"{each.case:<{width}}  {each.median:>10.4g}  {each.worst:>10.4g}  {each.unit}")
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps([asdict(each) for each in rows], indent=1) + "\n")
+
+
+def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser.parse_args()
+
+
+def enter_network_namespace() -> None:
+    """Leave the machine's network; exits with 77 where that is refused."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        sys.exit(f"no network namespace: {os.strerror(ctypes.get_errno())}; try as root")
