@@ -146,6 +146,17 @@ async def test_a_listener_that_is_told_to_leave_drains_and_a_cancelled_bound_one
         assert current_time() - began == pytest.approx(seconds)
 
 
+async def test_a_drain_can_be_bounded_by_whoever_ends_it(rig: Rig) -> None:
+    task = rig.task()
+    async with create_task_group() as tg:
+        tg.start_soon(task.run)
+        await sleep(1)
+        task.leave(4)
+        began = current_time()
+    assert current_time() - began == pytest.approx(4)
+    assert rig.record.words == ["listen shop", "drain shop 4", "close shop"]
+
+
 async def test_a_listener_that_is_told_to_leave_before_it_listens_just_ends(rig: Rig) -> None:
     rig.proxy.fake._enter = 5.0
     task = rig.task()

@@ -52,6 +52,16 @@ async def test_what_is_desired_is_held_and_can_change(tmp_path: Path) -> None:
     assert sorted(record.words[2:]) == ["withdraw api", "withdraw web"]
 
 
+async def test_a_stop_while_an_address_is_replaced_takes_both_away(tmp_path: Path) -> None:
+    record = Recorder()
+    announcers = [providing("bgp", FakeAnnouncer(record, enter_seconds=2))]
+    async with running_app(DESIRED, state_dir=tmp_path, announcers=announcers) as app:
+        await app.wait_until(lambda status: any(vip.is_held for vip in status.vips))
+        app.set(evolve(DESIRED, vips=(evolve(API, address=IPv4Address("192.0.2.7")),)))
+        await sleep(1)  # the new one is on its way up, the old one still there
+    assert record.words == ["announce api", "withdraw api"]
+
+
 async def test_what_does_not_come_true_is_told_with_the_status(tmp_path: Path) -> None:
     async with running_app(Desired(), state_dir=tmp_path) as app:
         with pytest.raises(AssertionError, match=r"not within 1 s: Snapshot\(node='n1'"):

@@ -7,6 +7,7 @@ Unbound ones are items of their own, on every node. Bound ones live under a virt
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event
@@ -69,15 +70,15 @@ class ListenerTask:
         finally:
             self._forget()
 
-    def leave(self) -> None:
-        """Stop listening; open connections drain, because the address stays.
+    def leave(self, longest_drain_seconds: float = math.inf) -> None:
+        """Stop listening; open connections drain, because the address stays, but for no longer than was said.
 
         From now on it says nothing any more: a successor of the same name may listen while it drains.
         """
         self._forget()
         self._is_leaving = True
         if self._serving is not None:
-            self._serving.set_drain(self._balancer.drain_seconds)
+            self._serving.set_drain(min(self._balancer.drain_seconds, longest_drain_seconds))
         self._scope.cancel()
 
     async def _serve(self, proxy: Proxy) -> None:

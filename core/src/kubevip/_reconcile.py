@@ -39,6 +39,10 @@ logger = logging.getLogger("kubevip.reconcile")
 #: How long a replaced virtual IP waits for its successor to come up before it goes all the same.
 REPLACE_SECONDS = 3.0
 
+#: How long connections of unbound listeners may drain when everything stops: within the time that the keeper gives a
+#: stop, or they would be cut all the same and the stop count as failed.
+STOP_DRAIN_SECONDS = 5.0
+
 Task = ServiceTask | GroupTask | VirtualIPTask | ListenerTask | AgentTask
 
 
@@ -172,18 +176,23 @@ class Reconciler:
         old.task.retire()
         self._bound[unit.vip.name].set(self._listeners_of(unit))
         new = self._start(tg, key, unit)
-        if self._standing(unit.vip.group).campaign.tenure.value is not None:
-            assert isinstance(new.task, VirtualIPTask)
-            with move_on_after(REPLACE_SECONDS):
-                await new.task.settled.wait()
-        await old.stop()
+        assert isinstance(new.task, VirtualIPTask)
+        try:
+            if self._standing(unit.vip.group).campaign.tenure.value is not None:
+                with move_on_after(REPLACE_SECONDS):
+                    await new.task.settled.wait()
+        finally:
+            await old.stop()  # also when everything is stopped meanwhile: nobody else knows of it any more
 
     async def _stop_all(self) -> None:
-        """Stop addresses and agents first, then candidacies, then services; unbound listeners drain meanwhile."""
+        """Stop addresses and agents first, then candidacies, then unbound listeners, which drain, then services."""
         for rank in (("vip", "agent"), ("group",), ("listener",), ("service",)):
             keys = [key for key in self._running if key[0] in rank]
             for key in keys:
-                self._running[key].scope.cancel()
+                if isinstance(task := self._running[key].task, ListenerTask):
+                    task.leave(STOP_DRAIN_SECONDS)
+                else:
+                    self._running[key].scope.cancel()
             for key in keys:
                 await self._running.pop(key).done.wait()
 
