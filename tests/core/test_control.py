@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -168,6 +169,25 @@ def test_a_client_beyond_all_queues_is_told_to_try_again(tmp_path: Path) -> None
         first.connect(str(path))
         with pytest.raises(ControlError, match="is busy: too many clients wait; try again"):
             Client(tmp_path, timeout_seconds=5).request("status")
+
+
+@anyio_test
+async def test_without_descriptors_a_client_waits_and_the_daemon_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept, left = socket.socket.accept, [2]
+
+    def exhausted(listening: socket.socket) -> tuple[socket.socket, object]:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listening)
+
+    monkeypatch.setattr(_control, "EXHAUSTED_SECONDS", 0.01)
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    async with serve(tmp_path / "control.sock", echo):
+        assert await in_thread(lambda: Client(tmp_path).request("status"))
+    assert "Too many open files" in caplog.text
 
 
 @anyio_test

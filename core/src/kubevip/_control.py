@@ -20,7 +20,7 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
-from anyio import CapacityLimiter, create_task_group, fail_after, move_on_after, wait_readable, wait_writable
+from anyio import CapacityLimiter, create_task_group, fail_after, move_on_after, sleep, wait_readable, wait_writable
 from attrs import field, frozen
 
 from kubevip.control import REQUEST_LIMIT, reachable
@@ -35,6 +35,7 @@ CONNECTION_LIMIT = 16
 BACKLOG = 128  # clients that wait for a connection; the kernel refuses more
 IDLE_SECONDS = 10.0  # a client that has connected says what it wants, and takes the answer, within this
 ANSWER_SECONDS = 60.0  # the longest that a request may take
+EXHAUSTED_SECONDS = 0.25  # pause after an accept that failed for want of descriptors or memory
 
 _logger = logging.getLogger("kubevip.control")
 
@@ -170,6 +171,10 @@ async def _accept(
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, ConnectionError):
+                continue
+            except OSError as exc:  # out of descriptors or memory (accept(2)): the addresses must not go for that
+                _logger.warning("a client of the control socket has to wait: %s", exc.strerror)
+                await sleep(EXHAUSTED_SECONDS)
                 continue
             connection.setblocking(False)
             try:
