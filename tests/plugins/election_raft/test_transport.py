@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -123,6 +124,34 @@ async def test_a_peer_that_goes_is_noticed_and_one_that_returns_is_met_again(por
             await until(lambda: not one.problem("n2") and not two.problem("n1"))
             two.transport.send("n1", TransferResponse(request=1))
             await until(lambda: one.received)
+
+
+async def test_a_peer_that_comes_back_before_its_reset_was_read_is_heard(port: int) -> None:
+    one, two = Peer("n1", port), Peer("n2", port)
+    with socket.socket() as reset:  # as the kernel leaves a connection after a RST: shutdown(2) says ENOTCONN
+        one.transport._incoming["n2"] = reset
+        async with one.running(), two.running():
+            await until(lambda: not two.problem("n1"))
+            two.transport.send("n1", TransferResponse(request=1))
+            await until(lambda: one.received)
+
+
+async def test_without_descriptors_connections_wait(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = Peer("n1", port), Peer("n2", port)
+    accept, left = socket.socket.accept, [3]
+
+    def exhausted(listener: socket.socket) -> tuple[socket.socket, Any]:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    async with one.running(), two.running():
+        await until(lambda: not one.problem("n2") and not two.problem("n1"))
+    assert "a connection has to wait: Too many open files" in caplog.text
 
 
 async def test_why_there_is_no_connection_is_known(port: int) -> None:

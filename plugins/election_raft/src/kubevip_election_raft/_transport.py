@@ -13,6 +13,7 @@ import math
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from random import Random
 
 from anyio import Event, create_task_group, move_on_after, sleep, wait_readable, wait_writable
@@ -259,8 +260,12 @@ class Transport:
             await wait_readable(listener)
             try:
                 connection, source = listener.accept()
-            except OSError:
-                continue  # gone before it was accepted, or out of file descriptors for a moment
+            except (BlockingIOError, ConnectionError):
+                continue  # gone before it was accepted
+            except OSError as error:  # out of descriptors or memory: the listener stays readable, so wait
+                logger.warning("a connection has to wait: %s", error.strerror)
+                await sleep(SHORTEST_RETRY_SECONDS)
+                continue
             connection.setblocking(False)
             if self._strangers >= MOST_STRANGERS:
                 connection.close()
@@ -318,7 +323,7 @@ class Transport:
         self, sender: Process, connection: socket.socket, decoder: Decoder, frames: list[Frame]
     ) -> None:
         if (older := self._incoming.get(sender.name)) is not None:
-            older.shutdown(socket.SHUT_RDWR)  # its reader ends; the newer one speaks for the peer
+            _hang_up(older)  # its reader ends; the newer one speaks for the peer
         self._incoming[sender.name] = connection
         self._heard_at[sender.name] = self._clock()
         try:
@@ -356,8 +361,14 @@ class Transport:
                 self.send(name, Ping())
             for name, connection in self._incoming.items():
                 if self._clock() - self.heard_at(name) > SILENCE_SECONDS:
-                    connection.shutdown(socket.SHUT_RDWR)
+                    _hang_up(connection)
 
     def _encode(self, message: Payload) -> bytes:
         identity = self._identity
         return encode(Frame(cluster=identity.cluster, sender=identity.process, message=message))
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """End a connection, whose reader then meets its end; harmless when the peer reset it already (ENOTCONN)."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
