@@ -10,7 +10,7 @@ from attrs import asdict, frozen
 
 from kubevip.errors import KubevipError
 from kubevip_lab._faults import FAULTS
-from kubevip_lab._lab import VIP, VIP_PORT
+from kubevip_lab._lab import VIP
 from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._watch import open_watch
 
@@ -54,7 +54,7 @@ def demonstrate(lab: Lab, show: Show) -> Demonstration:
     rounds: list[Round] = []
     with (
         _at_most(LIMIT_SECONDS),
-        open_watch(lab.client, lab.watcher, VIP, VIP_PORT, INTERVAL_SECONDS) as watch,
+        open_watch(lab, INTERVAL_SECONDS) as watch,
     ):
         show.say("waiting for a leader and for answers through the address")
         holder = wait_until_whole(lab, watch, TIMEOUT_SECONDS)

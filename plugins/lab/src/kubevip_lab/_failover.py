@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict, frozen
 
 from kubevip_lab._faults import FAULTS
-from kubevip_lab._lab import CLIENT, VIP, VIP_PORT, WATCHER
+from kubevip_lab._lab import CLIENT, VIP, WATCHER
 from kubevip_lab._measure import stretches
 from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._timeline import Wire, write_timeline
@@ -78,7 +78,7 @@ def measure(
     """
     done: list[Round] = []
     with ExitStack() as stack:
-        watch = stack.enter_context(open_watch(lab.client, lab.watcher, VIP, VIP_PORT, interval))
+        watch = stack.enter_context(open_watch(lab, interval))
         wire = None
         if timelines is not None:
             wire = stack.enter_context(closing(Wire(vip=VIP)))

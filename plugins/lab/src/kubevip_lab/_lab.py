@@ -76,7 +76,6 @@ def open_lab(what: Plan, make_subject: Callable[[Network, Plan], Subject]) -> Ge
     with open_network() as network:
         for name, address in what.nodes.items():
             network.add_host(name, address)
-            network.set_forwarding(name)
         for name, address in {CLIENT: SUBNET[2], WATCHER: SUBNET[3], **what.backends}.items():
             network.add_host(name, address)
         subject = make_subject(network, what)

@@ -82,11 +82,6 @@ class Network:
         self.hosts[name] = host
         return host
 
-    def set_forwarding(self, name: str) -> None:
-        """Have the host route between its devices, as a node of a container platform does."""
-        with self.hosts[name].entered():
-            _apply({"ipv4/ip_forward": "1"})
-
     def cut(self, name: str) -> None:
         """Take the host's link down at the switch; the host sees that its carrier is lost."""
         with _translated(f"cut the link of {name}"):

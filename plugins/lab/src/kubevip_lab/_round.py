@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from kubevip.errors import KubevipError
-from kubevip_lab._measure import longest_silence, two_holders_seconds
+from kubevip_lab._measure import Silence, longest_silence, two_holders_seconds
 from kubevip_lab._record import CLOSED, LATE, REFUSED
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ _STAY_SECONDS = 3.0
 class Round:
     """What one fault did, in milliseconds as the client saw it.
 
-    `outage_ms` is the longest time without an answer to ICMP from the fault until after its repair, `tcp_outage_ms`
-    the same for HTTP requests on new connections, `two_holders_ms` for how long two hosts answered ARP for the
-    address. `holder_after` is None when nobody took over in time. `refused` counts new connections that were refused
-    or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of them `ended_ms` after the fault.
-    `at` is the fault's wall-clock time as in the nodes' logs, `outage_after_ms` and `tcp_outage_after_ms` say how long
-    after it each silence began. `prober_late_ms` says by how much a prober was itself late at worst; nothing here is
-    known more exactly.
+    `outage_ms` is the longest time without an answer to ICMP between the fault and its repair, `tcp_outage_ms` the
+    same for HTTP requests on new connections, `follower_outage_ms` for ICMP from the nodes that were not hit, the
+    worst of them; `repair_outage_ms` is the client's longest time without an answer, to either, from the repair on.
+    `two_holders_ms`: for how long two hosts answered ARP for the address, repair included. `holder_after` is None when
+    nobody took over in time, `unanswered` names the probers that had no steady answers even a second later. `refused`
+    counts new connections that were refused or reset. Of `kept_open` connections `ended` heard FIN or RST, the last of
+    them `ended_ms` after the fault. `at` is the fault's wall-clock time as in the nodes' logs, `outage_after_ms` and
+    `tcp_outage_after_ms` say how long after it each silence began. `prober_late_ms` says by how much a prober was
+    itself late at worst; nothing here is known more exactly.
     """
 
     fault: str
@@ -50,7 +52,10 @@ class Round:
     outage_after_ms: float
     tcp_outage_ms: float
     tcp_outage_after_ms: float
+    follower_outage_ms: float
+    repair_outage_ms: float
     two_holders_ms: float
+    unanswered: tuple[str, ...]
     refused: int
     kept_open: int
     ended: int
@@ -59,8 +64,8 @@ class Round:
 
     @property
     def is_good(self) -> bool:
-        """Whether the address was taken over and never answered for by two."""
-        return self.holder_after is not None and self.two_holders_ms == 0
+        """Whether the address was taken over, for everybody, and never answered for by two."""
+        return self.holder_after is not None and not self.unanswered and self.two_holders_ms == 0
 
 
 def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
@@ -72,7 +77,7 @@ def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
 
     def is_worth_a_look() -> bool:
         return any(daemon.pid is None for daemon in lab.subject.daemons.values()) or (
-            len(watch.macs(_STEADY_SECONDS)) == 1 and watch.is_answered(_STEADY_SECONDS)
+            len(watch.macs(_STEADY_SECONDS)) == 1 and not watch.unanswered(_STEADY_SECONDS, lab.nodes)
         )
 
     while True:
@@ -94,8 +99,7 @@ def _what_is_missing(lab: Lab, watch: Watch) -> str:
     macs = watch.macs(_STEADY_SECONDS)
     if len(macs) != 1:
         return f"{len(macs)} hosts answer ARP; {lab.subject.trouble() or 'the nodes say that all is well'}"
-    silent = [kind for kind in ("icmp", "http") if not watch.probers[kind].since(monotonic() - _STEADY_SECONDS)]
-    return f"no or few answers to {' and '.join(silent) or 'the client'}"
+    return f"no or few answers to {' and '.join(watch.unanswered(_STEADY_SECONDS, lab.nodes))}"
 
 
 def run_round(
@@ -124,7 +128,7 @@ def run_round(
 
         def is_taken_over() -> bool:
             holders = {lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)}
-            if not holders or not watch.is_answered(_STEADY_SECONDS):
+            if not holders or watch.unanswered(_STEADY_SECONDS):
                 return False
             return holder not in holders or (fault.may_stay and monotonic() - started > _STAY_SECONDS)
 
@@ -133,14 +137,21 @@ def run_round(
         say(f"{after} answers now" if after else f"nobody took over from {holder} within {timeout:.0f} s")
         watch.pump(_HOLD_SECONDS)
         ended = [each.received for each in held.since(started, CLOSED)] if held else []
+    others = [node for node in lab.nodes if node != holder]
+    unanswered = watch.unanswered(_STEADY_SECONDS, others)
+    repaired = monotonic()
     say(f"{holder} {fault.undone}; waiting until all nodes take part again")
     fault.repair(lab, holder)
     wait_until_whole(lab, watch, timeout)
     watch.pump(_AFTER_SECONDS)
     finished = monotonic()
     watch.pump(_FLUSH_SECONDS)
-    outage = longest_silence(probers["icmp"].since(0), started, finished)
-    tcp_outage = longest_silence(probers["http"].since(0), started, finished)
+
+    def silence(name: str, start: float, end: float) -> Silence:
+        return longest_silence(probers[name].since(0), start, end)
+
+    outage, tcp_outage = silence("icmp", started, repaired), silence("http", started, repaired)
+    followers = [silence(f"icmp {node}", started, repaired).seconds for node in others]
     late = [each.received - each.sent for prober in probers.values() for each in prober.since(started, LATE)]
     return Round(
         fault=fault.name,
@@ -151,6 +162,9 @@ def run_round(
         outage_after_ms=_milliseconds(outage.start - started),
         tcp_outage_ms=_milliseconds(tcp_outage.seconds),
         tcp_outage_after_ms=_milliseconds(tcp_outage.start - started),
+        follower_outage_ms=_milliseconds(max(followers, default=0.0)),
+        repair_outage_ms=_milliseconds(max(silence(name, repaired, finished).seconds for name in ("icmp", "http"))),
+        unanswered=unanswered,
         two_holders_ms=_milliseconds(two_holders_seconds(probers["arp"].since(0), watch.interval)),
         refused=len(probers["http"].since(started, REFUSED)),
         kept_open=keep_open,

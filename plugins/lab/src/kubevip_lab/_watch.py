@@ -6,25 +6,28 @@ import os
 import select
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
 from kubevip.errors import KubevipError
+from kubevip_lab._lab import VIP, VIP_PORT
 from kubevip_lab._measure import Answer
 from kubevip_lab._record import ANSWERED, CLOSED, LATE, OPENED, RECORD, REFUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from ipaddress import IPv4Address
 
     from kubevip_lab._host import Host
+    from kubevip_lab._lab import Lab
 
 _PIPE_BYTES = 1 << 18
 _WAKE_SECONDS = 0.02
 _OPEN_SECONDS = 10.0
+_NODE_INTERVAL_SECONDS = 0.01  # at least: nodes have other things to do
 
 
 @define
@@ -75,9 +78,10 @@ class Prober:
 
 @define
 class Watch:
-    """The probers by name: "icmp" and "http" ask from the client, "arp" from the watcher. Made by `open_watch`.
+    """The probers by name. Made by `open_watch`.
 
-    `interval` is what they leave between two questions, in seconds.
+    "icmp" and "http" ask from the client, "arp" from the watcher, "icmp n1" and so on from the nodes: a node that does
+    not hold the address is a client like others. `interval` is what they leave between two questions, in seconds.
     """
 
     client: Host
@@ -103,11 +107,16 @@ class Watch:
         """Return the hardware addresses (in hex, without colons) that answered ARP within the last `seconds`."""
         return {answer.by for answer in self.probers["arp"].since(monotonic() - seconds)}
 
-    def is_answered(self, seconds: float) -> bool:
-        """Whether nearly all questions of clients (four fifths) were answered over the last `seconds`."""
+    def unanswered(self, seconds: float, nodes: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return which probers of the client and of `nodes` lacked a fifth of their answers over the last `seconds`."""
         start = monotonic() - seconds
-        least = 0.8 * seconds / self.interval
-        return all(len(self.probers[name].since(start)) >= least for name in ("icmp", "http"))
+        names = ("icmp", "http", *(f"icmp {node}" for node in nodes))
+        return tuple(
+            name for name in names if len(self.probers[name].since(start)) < 0.8 * seconds / self._interval_of(name)
+        )
+
+    def _interval_of(self, name: str) -> float:
+        return max(self.interval, _NODE_INTERVAL_SECONDS) if name.startswith("icmp ") else self.interval
 
     def forget(self, before: float) -> None:
         """Drop records received before a moment."""
@@ -150,14 +159,18 @@ class Watch:
 
 
 @contextmanager
-def open_watch(client: Host, watcher: Host, address: IPv4Address, port: int, interval: float) -> Generator[Watch]:
-    """Start the probers of an address and the TCP port on it; they are killed when left."""
-    watch = Watch(client=client, address=address, port=port, interval=interval)
-    probers = "kubevip_lab._probes"
-    target = (str(address), str(port), str(interval))
-    with (
-        watch.started("icmp", client, probers, ("icmp", *target)),
-        watch.started("http", client, probers, ("http", *target)),
-        watch.started("arp", watcher, probers, ("arp", *target)),
-    ):
+def open_watch(lab: Lab, interval: float) -> Generator[Watch]:
+    """Start the probers of the virtual IP and of the TCP port on it; they are killed when left."""
+    watch = Watch(client=lab.client, address=VIP, port=VIP_PORT, interval=interval)
+    with ExitStack() as stack:
+
+        def start(name: str, kind: str, host: Host) -> None:
+            arguments = (kind, str(VIP), str(VIP_PORT), str(watch._interval_of(name)))
+            stack.enter_context(watch.started(name, host, "kubevip_lab._probes", arguments))
+
+        start("icmp", "icmp", lab.client)
+        start("http", "http", lab.client)
+        start("arp", "arp", lab.watcher)
+        for node in lab.nodes:
+            start(f"icmp {node}", "icmp", lab.network.hosts[node])
         yield watch
