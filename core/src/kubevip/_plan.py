@@ -87,14 +87,18 @@ def units(resolved: Resolved) -> dict[Key, Unit]:
     wanted: dict[Key, Unit] = {}
     for instance in resolved.instances:
         wanted["service", instance.kind.value, instance.name] = ServiceUnit(instance=instance)
-    used = {vip.group for vip in resolved.vips} | {agent.group for agent in resolved.agents}
-    for group in resolved.groups:
-        if group.name in used:
-            announcers = frozenset(name for vip in resolved.vips if vip.group == group.name for name in vip.announcers)
-            wanted["group", group.name] = GroupUnit(group=group, announcers=announcers)
+    announcers: dict[str | None, set[str]] = {agent.group: set() for agent in resolved.agents}
     for vip in resolved.vips:
-        bound = tuple(balancer for balancer in resolved.load_balancers if vip.name in balancer.bind_to)
-        wanted["vip", vip.name] = VipUnit(vip=vip, balancers=bound)
+        announcers.setdefault(vip.group, set()).update(vip.announcers)
+    for group in resolved.groups:
+        if group.name in announcers:
+            wanted["group", group.name] = GroupUnit(group=group, announcers=frozenset(announcers[group.name]))
+    bound: dict[str, list[LoadBalancer]] = {}
+    for balancer in resolved.load_balancers:
+        for name in dict.fromkeys(balancer.bind_to):
+            bound.setdefault(name, []).append(balancer)
+    for vip in resolved.vips:
+        wanted["vip", vip.name] = VipUnit(vip=vip, balancers=tuple(bound.get(vip.name, ())))
     for balancer in resolved.load_balancers:
         if not balancer.bind_to:
             wanted["listener", balancer.name] = ListenerUnit(balancer=balancer)
