@@ -25,7 +25,8 @@ logger = logging.getLogger("kubevip.service")
 class ServiceTask:
     """Keep an instance open and in its slot until cancelled.
 
-    `settled` is set when it opened or failed for the first time; `refused` is the error if trying again cannot help.
+    `settled` is set when it opened, failed for the first time or ended; `refused` is the error if trying again cannot
+    help.
     `inside(service)` is what to run while it is open; by default nothing but waiting.
     """
 
@@ -52,6 +53,7 @@ class ServiceTask:
         try:
             await supervise(self._what, self._open, failed=self._failed, rng=self._rng)
         finally:
+            self.settled.set()  # whoever waits for it does so in vain from now on
             self._board.services.pop((self._instance.kind.value, self._instance.name), None)
             self._board.touch()
 
@@ -85,4 +87,10 @@ class ServiceTask:
     def status(self) -> dict[str, object]:
         """Return what the open service says of itself; empty while it is not open."""
         service = self._slot.content.value
-        return dict(service.status()) if isinstance(service, SupportsStatus) else {}
+        if not isinstance(service, SupportsStatus):
+            return {}
+        try:
+            return dict(service.status())
+        except Exception as error:  # a failure stays with its service: it is asked on a signal, too
+            logger.exception("%s cannot say how it does", self._what)
+            return {"problem": describe_error(error)}

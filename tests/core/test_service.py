@@ -1,0 +1,79 @@
+"""One instance of a provider: what it says of itself, and who waits for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from anyio import create_task_group, sleep, sleep_forever
+from attrs import frozen
+
+from kubevip import Host, Kind, Provider
+from kubevip._board import Board
+from kubevip._context import Context
+from kubevip._observe import Observers
+from kubevip._resolved import ResolvedInstance
+from kubevip._service import ServiceTask
+from kubevip._slot import Slot
+from kubevip.testing import make_host
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+@frozen
+class NoConfig:
+    pass
+
+
+def service_task(tmp_path: Path, service: object | None) -> ServiceTask:
+    """Make the task of an instance that opens `service`, or, for None, never opens."""
+
+    @asynccontextmanager
+    async def open_it(config: NoConfig, host: Host) -> AsyncGenerator[Any]:
+        if service is None:
+            await sleep_forever()
+        yield service
+
+    opening: Callable[[NoConfig, Host], AbstractAsyncContextManager[Any]] = open_it
+    provider = Provider(name="fake", summary="", config=NoConfig, open=opening)
+    instance = ResolvedInstance(kind=Kind.ELECTION, name="fake", provider=provider, config=NoConfig())
+    context = Context(board=Board(node="n1", instance="test"), observers=Observers(), rng=Random(1))
+    return ServiceTask(instance, Slot(), make_host(tmp_path), context)
+
+
+class Broken:
+    def status(self) -> Mapping[str, object]:
+        raise LookupError("no such member")
+
+
+async def test_a_service_that_cannot_say_how_it_does_is_shown_with_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = service_task(tmp_path, Broken())
+    async with create_task_group() as tg:
+        tg.start_soon(task.run)
+        await task.settled.wait()
+        with caplog.at_level(logging.ERROR, "kubevip.service"):
+            assert task.status() == {"problem": "LookupError: no such member"}
+        tg.cancel_scope.cancel()
+    assert "election fake cannot say how it does" in caplog.text
+
+
+async def test_nobody_waits_for_a_service_that_is_stopped_before_it_opened(tmp_path: Path) -> None:
+    task = service_task(tmp_path, None)
+    async with create_task_group() as tg:
+        tg.start_soon(task.run)
+        await sleep(1)
+        assert not task.settled.is_set()
+        tg.cancel_scope.cancel()
+    assert task.settled.is_set()
