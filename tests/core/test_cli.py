@@ -302,6 +302,24 @@ def test_errors_have_their_exit_statuses(error: BaseException, status: int, monk
     assert main(["version"]) == status
 
 
+def test_a_daemon_that_cannot_have_its_control_socket_says_so_in_one_line_and_may_be_started_again(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.yaml").write_text("apiVersion: kubevip/v1\n")
+    (tmp_path / "control.sock").write_text("")
+    code = (
+        "import os, sys; from kubevip._cli import main; (heard, _), (_, said) = os.pipe(), os.pipe()\n"
+        "os.environ['KUBEVIP_KEEPER'] = f'{heard},{said}'; sys.exit(main(sys.argv[1:]))"
+    )
+    found = fresh_process(
+        "-c", code, "run", "--config", str(tmp_path / "config.yaml"), "--state-dir", str(tmp_path), "--node", "n1"
+    )
+    assert found.returncode == 1  # 77 and 78 would keep it down for good
+    assert "kubevip: control socket" in found.stderr
+    assert "something else is there; remove it" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_plugins_add_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def say(parsed: argparse.Namespace, client: Client) -> int:
         print(parsed.word, client.path)

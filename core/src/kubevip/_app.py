@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import secrets
-import sys
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from kubevip._requests import Requests
 from kubevip._resolve import resolve
 from kubevip._sources import Sources
 from kubevip._status_json import status_of
-from kubevip._supervise import describe_error
+from kubevip._supervise import causes, describe_error
 from kubevip.errors import ConfigError, KubevipError, NotPermittedError
 
 if TYPE_CHECKING:
@@ -46,16 +45,19 @@ REFUSED, NOT_PERMITTED = 78, 77
 def run(options: Options) -> int:
     """Run a node until it is asked to stop; return the exit status.
 
-    0 after a stop; 78 when the configuration or a plugin is refused, 77 when the machine does not permit what is
-    asked for. The reason is one line or more on stderr.
+    0 after a stop; 78 when a service is refused for good, 77 when the machine does not permit what it needs.
+
+    :raises KubevipError: when the node cannot start; the message is for people.
     """
+    registry = PluginRegistry.load(options.plugins, also=("file",), trace=options.trace_plugins)
+    loaded = anyio.run(load, options, registry)
+    node = _Node(options, registry, loaded, KeeperLink.from_environment() or NoKeeper())
     try:
-        registry = PluginRegistry.load(options.plugins, also=("file",), trace=options.trace_plugins)
-        loaded = anyio.run(load, options, registry)
-        return anyio.run(_Node(options, registry, loaded, KeeperLink.from_environment() or NoKeeper()).run)
-    except KubevipError as error:
-        print(f"kubevip: {error}", file=sys.stderr)
-        return NOT_PERMITTED if isinstance(error, NotPermittedError) else REFUSED
+        return anyio.run(node.run)
+    except ExceptionGroup as group:  # what the task groups around it make of an error
+        if len(found := causes(group)) == 1 and isinstance(found[0], KubevipError):
+            raise found[0] from None
+        raise
 
 
 class _Node:
