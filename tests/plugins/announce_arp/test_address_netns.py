@@ -365,6 +365,30 @@ async def test_the_will_closes_the_fence_and_removes_the_addresses(wire: Wire, s
     _will.withdraw(will)  # once more, when nothing of it is there
 
 
+async def test_the_will_is_not_about_an_address_that_was_taken_off(wire: Wire, tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+
+    def left() -> set[str]:
+        assert recorded.wills[-1] is not None
+        return set(json.loads(recorded.wills[-1])["addresses"])
+
+    async with ADDRESS.open(QUIET, recorded.host) as announcer:
+        tenure = make_tenure(group="api")
+        async with announcer.announce(VIP4, tenure, recorded.report):
+            async with announcer.announce(VIP6, tenure, recorded.report):
+                assert left() == {"10.9.0.100", "2001:db8:9::100"}
+            assert left() == {"10.9.0.100"}
+        assert left() == set()
+        async with announcer.announce(VIP6, tenure, recorded.report):
+            assert left() == {"2001:db8:9::100"}
+
+
+async def test_the_will_leaves_the_same_address_with_a_subnet(wire: Wire, shell: Shell) -> None:
+    await run_sync(shell, "ip address add 10.9.0.100/24 dev e0")
+    await run_sync(_will.withdraw, _will.make("", {"10.9.0.100": socket.if_nametoindex("e0")}))
+    assert "10.9.0.100/24" in await run_sync(shell, "ip address show dev e0")
+
+
 async def test_cleanup_removes_what_a_dead_instance_left(wire: Wire, shell: Shell, tmp_path: Path) -> None:
     from kubevip_announce_arp._address_instance import cleanup, open_fence
     from kubevip_announce_arp._records import Ownership, write_owned

@@ -42,10 +42,14 @@ def test_an_ipv6_address_skips_duplicate_detection_and_its_prefix_route() -> Non
     assert message.get_attr("IFA_LABEL") is None
 
 
-def test_a_deletion_names_the_address_and_nothing_else() -> None:
+def test_a_deletion_names_the_host_address_and_nothing_else() -> None:
     message = decoded(rt.delete_address(ip_address("192.0.2.1"), 7, sequence=3))
     assert message["header"]["type"] == 21
-    assert [(slot[0], slot[1]) for slot in message["attrs"]] == [("IFA_LOCAL", "192.0.2.1")]
+    assert message["prefixlen"] == 32
+    assert [(slot[0], slot[1]) for slot in message["attrs"]] == [
+        ("IFA_LOCAL", "192.0.2.1"),
+        ("IFA_ADDRESS", "192.0.2.1"),
+    ]
 
 
 @pytest.mark.parametrize(

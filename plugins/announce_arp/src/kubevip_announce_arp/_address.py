@@ -20,7 +20,7 @@ from kubevip_announce_arp._records import Ownership
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from kubevip import Health, Host, IPAddress, Tenure, VirtualIP
     from kubevip_announce_arp._device import Device
@@ -69,6 +69,7 @@ class AddressAnnouncer:
         self._putting: list[Held] = []
         self._lowering: list[Held] = []
         self._places: dict[IPAddress, int] = {}  # every address that was ever put up, and the device's index
+        self._willed: dict[IPAddress, int] = {}  # the part of them that may be up, and that the will is about
         self._owned: frozenset[Ownership] = frozenset()
         self._carriers: dict[int, CarrierFilter] = {}
         self._fence_problem = ""
@@ -222,6 +223,7 @@ class AddressAnnouncer:
         for held in lowering:
             held.problem = outcome.still_up.get(held.place.address, "")
             held.lowered.set()
+        self._disown(held for held in lowering if not held.problem)
 
     async def _withdraw(self, held: Held) -> None:
         """Close the fence if nothing else needs it, take the address off, and return when the kernel says so."""
@@ -299,20 +301,28 @@ class AddressAnnouncer:
         return bool(self._table) and leader.open_until < min(leader.tenure.valid_until, now + LONGEST_SECONDS / 2)
 
     def _own(self, putting: list[Held]) -> frozenset[Ownership] | None:
-        """Return all that is or was put up, if it is more than was recorded; the will follows it."""
+        """Return all that is or was put up, if it is more than was recorded; see to it that the will knows them."""
         if not putting:
             return None
         owned = self._owned | {Ownership(str(held.place.address), held.place.device) for held in putting}
-        places = self._places | {held.place.address: held.place.index for held in putting}
-        if places != self._places:
-            self._places = places
-            self._host.will(
-                _will.ORDER, _will.FUNCTION, _will.make(self._table, {str(key): index for key, index in places.items()})
-            )
+        places = {held.place.address: held.place.index for held in putting}
+        self._places |= places
+        self._leave_will(self._willed | places)
         if owned == self._owned:
             return None
         self._owned = owned
         return owned
+
+    def _disown(self, lowered: Iterable[Held]) -> None:
+        """Take what the kernel took off out of the will: the machine, or another program, may have it by then."""
+        gone = {held.place.address for held in lowered} - self._held.keys()
+        self._leave_will({address: index for address, index in self._willed.items() if address not in gone})
+
+    def _leave_will(self, addresses: dict[IPAddress, int]) -> None:
+        if addresses != self._willed:
+            self._willed = addresses
+            will = _will.make(self._table, {str(address): index for address, index in addresses.items()})
+            self._host.will(_will.ORDER, _will.FUNCTION, will)
 
     def _due_at(self) -> float:
         """Return when there is something to do although nothing was asked for."""

@@ -93,9 +93,13 @@ def set_address(
 
 
 def delete_address(address: IPv4Address | IPv6Address, index: int, *, sequence: int) -> bytes:
-    """Encode the message that removes a host address from a device."""
+    """Encode the message that removes a host address from a device; the same address with a subnet stays.
+
+    IPv4 compares the prefix length only when IFA_ADDRESS is given (inet_rtm_deladdr); IPv6 always does.
+    """
     body = struct.pack("=BBBBi", address_family(address), address.max_prefixlen, 0, 0, index)
-    return _message(DELADDR, REQUEST | ACK, sequence, body + _attribute(_LOCAL, address.packed))
+    body += _attribute(_LOCAL, address.packed) + _attribute(_ADDRESS, address.packed)
+    return _message(DELADDR, REQUEST | ACK, sequence, body)
 
 
 def address_family(address: IPv4Address | IPv6Address) -> int:
