@@ -6,7 +6,7 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from anyio import create_task_group, fail_after, sleep, to_thread
 
 from kubevip.errors import ElectionError
+from kubevip_election_raft import _transport
 from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, Hello, Payload, Ping, Welcome, encode
 from kubevip_election_raft._messages import Process, TransferRequest, TransferResponse
 from kubevip_election_raft._sockets import Endpoint, listening
@@ -234,6 +235,21 @@ async def test_who_says_nothing_is_hung_up_on(port: int) -> None:
     one = Peer("n1", port)
     async with one.running():
         assert await talk(port) == b""
+
+
+async def test_strangers_that_say_nothing_do_not_keep_a_member_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transport, "HANDSHAKE_SECONDS", 30.0)
+    one, two = Peer("n1", port), Peer("n2", port)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(one.running())
+        for _ in range(_transport.MOST_STRANGERS):
+            stranger = await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.9")
+            await stack.enter_async_context(stranger)
+        last = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.9"))
+        with fail_after(10), pytest.raises(anyio.EndOfStream):  # their places are taken
+            await last.receive()
+        await stack.enter_async_context(two.running())
+        await until(lambda: not two.problem("n1"))
 
 
 async def test_a_frame_of_somebody_else_ends_the_connection(port: int) -> None:

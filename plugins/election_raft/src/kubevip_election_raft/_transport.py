@@ -12,6 +12,7 @@ import logging
 import math
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from random import Random
@@ -38,7 +39,8 @@ PING_SECONDS, SILENCE_SECONDS = 1.0, 5.0
 #: Kinds of messages are few; more waiting frames than this means that the peer does not read.
 LONGEST_QUEUE = 32
 
-#: Strangers may open connections too; beyond this many at once they are closed unread.
+#: Who has not greeted yet may be anybody; beyond this many at once they are closed unread. The address of each member
+#: has places of its own, so that nobody elsewhere can keep a member out by connecting and saying nothing.
 MOST_STRANGERS = 16
 
 #: struct tcp_info of linux/tcp.h up to tcpi_rtt, the 16th 32-bit word after 8 bytes.
@@ -133,7 +135,8 @@ class Transport:
         self.links = {name: Link(name=name, endpoint=endpoint) for name, endpoint in peers.items()}
         self._heard_at: dict[str, float] = {}
         self._incoming: dict[str, socket.socket] = {}
-        self._strangers = 0
+        self._addresses = {str(endpoint.address) for endpoint in peers.values()}
+        self._strangers: Counter[str] = Counter()  # by address; "" for all that no member has
 
     def heard_at(self, peer: str) -> float:
         """Return when something of `peer` was received, a reading of `clock`; minus infinity for never."""
@@ -267,13 +270,15 @@ class Transport:
                 await sleep(SHORTEST_RETRY_SECONDS)
                 continue
             connection.setblocking(False)
-            if self._strangers >= MOST_STRANGERS:
+            address = str(source[0]).partition("%")[0]
+            place = address if address in self._addresses else ""
+            if self._strangers[place] >= MOST_STRANGERS:
                 connection.close()
                 continue
-            self._strangers += 1
-            tg.start_soon(self._serve, connection, str(source[0]))
+            self._strangers[place] += 1
+            tg.start_soon(self._serve, connection, address, place)
 
-    async def _serve(self, connection: socket.socket, source: str) -> None:
+    async def _serve(self, connection: socket.socket, source: str, place: str) -> None:
         with connection:
             decoder, frames = Decoder(), list[Frame]()
             try:
@@ -283,7 +288,7 @@ class Transport:
             except (OSError, FrameError) as error:
                 logger.warning("connection from %s refused: %s", source, error)
             finally:
-                self._strangers -= 1
+                self._strangers[place] -= 1
             if frames:
                 await self._listen_to(frames[0].sender, connection, decoder, frames[1:])
 
@@ -313,7 +318,7 @@ class Transport:
             return "no greeting"
         if (link := self.links.get(name)) is None:
             return f"{name} is not a member here (members: {', '.join(self._identity.members)})"
-        if source.partition("%")[0] != str(link.endpoint.address):
+        if source != str(link.endpoint.address):
             return f"{name} is at {link.endpoint.address} here, not at {source}"
         if frame.message.to != self._identity.process.name:
             return f"this is {self._identity.process.name}, not {frame.message.to}"
