@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from anyio import Event, sleep_forever
+from anyio import CancelScope, Event, create_task_group, sleep_forever
 
 from kubevip._status import ServiceStatus
-from kubevip._supervise import describe_error, is_permanent, supervise
+from kubevip._supervise import causes, describe_error, is_permanent, supervise
 from kubevip.abc import SupportsStatus
 
 if TYPE_CHECKING:
@@ -58,22 +58,35 @@ class ServiceTask:
             self._board.touch()
 
     async def _open(self) -> None:
-        self._show("opening")
-        async with self._instance.provider.open(self._instance.config, self._host) as service:
-            logger.debug("%s is open", self._what)
-            self._show("open")
-            self._slot.content.set(service)
-            self.settled.set()
+        """Open it and stay; what it runs itself goes on until its users have let go, also when this is cancelled."""
+        scope = CancelScope()
+        async with create_task_group() as tg:
+            tg.start_soon(self._stay_open, scope)
             try:
-                if self._inside is not None:
-                    await self._inside(service)
-                await sleep_forever()
+                await sleep_forever()  # until cancelled, or it failed
             finally:
                 await self._slot.empty()
+                scope.cancel()
+
+    async def _stay_open(self, scope: CancelScope) -> None:
+        with scope:
+            self._show("opening")
+            async with self._instance.provider.open(self._instance.config, self._host) as service:
+                scope.shield = True  # only opening may be cut short
+                logger.debug("%s is open", self._what)
+                self._show("open")
+                self._slot.content.set(service)
+                self.settled.set()
+                try:
+                    if self._inside is not None:
+                        await self._inside(service)
+                    await sleep_forever()
+                finally:
+                    await self._slot.empty()
 
     def _failed(self, error: BaseException) -> None:
         if is_permanent(error):
-            self.refused = error
+            self.refused = causes(error)[0]
         self._show("failed" if self.refused else "waiting", describe_error(error))
         self.settled.set()
 
