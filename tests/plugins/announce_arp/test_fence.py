@@ -212,6 +212,17 @@ def test_a_good_kernel_passes_the_probe() -> None:
     assert model.active == set()
 
 
+def test_a_good_kernel_passes_the_probe_on_a_busy_machine() -> None:
+    """A node that takes its kernel for a bad one runs unfenced until its next start."""
+    fence, model = make([0.06] * 100)
+
+    def sleep(seconds: float) -> None:
+        model.now += seconds
+
+    fence.probe(sleep)
+    assert model.active == set()
+
+
 DELAYS = st.lists(
     st.one_of(st.just(0.0), st.floats(0, 0.005), st.floats(0, 0.3), st.just(30.0)), min_size=1, max_size=60
 )

@@ -22,6 +22,7 @@ from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, table_name
 from kubevip_announce_arp._inventory import read_devices
 from kubevip_announce_arp._kernel import Kernel, Place
 from kubevip_announce_arp._nftables_socket import NftablesSocket
+from kubevip_announce_arp._presence import only_one
 from kubevip_announce_arp._probe import probe
 from kubevip_announce_arp._rtnetlink import PROTOCOL
 from kubevip_announce_arp._rtnetlink_socket import AddressSocket
@@ -44,10 +45,11 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
 
     When it ends, no address and no table of the instance is left.
 
-    :raises AnnounceError: where addresses cannot be managed, or a fence is required and there is none.
+    :raises AnnounceError: where addresses cannot be managed, a fence is required and there is none, or the instance
+        runs already in this network namespace.
     """
     devices = Devices()
-    with closing(devices), closing(AddressSocket()) as addresses:
+    with only_one(host.instance), closing(devices), closing(AddressSocket()) as addresses:
         await to_thread.run_sync(remove_leftovers, host.state_dir, addresses)
         await devices.open()
         fence, reason = await to_thread.run_sync(open_fence, host.instance, config.fence)
@@ -179,18 +181,21 @@ def cleanup(instance: str, state_dir: Path) -> Sequence[str]:
     """Remove what a process of `instance` that no longer runs left behind: addresses, then the fence.
 
     :return: one line for each thing removed.
-    :raises AnnounceError: when something cannot be removed.
+    :raises AnnounceError: when something cannot be removed, or the instance runs in this network namespace.
     """
-    with closing(AddressSocket()) as addresses:
+    with only_one(instance), closing(AddressSocket()) as addresses:
         removed = remove_leftovers(state_dir, addresses)
-    name = table_name(instance)
+        return removed + _remove_tables(table_name(instance))
+
+
+def _remove_tables(name: str) -> list[str]:
     try:
         with NftablesSocket() as netlink:
             there = [family for family in FAMILIES if netlink.has_table(family, name)]
             if there:
                 netlink.commit(FenceTables(name).remove())
-                removed.append(f"nftables tables arp and inet {name}")
+                return [f"nftables tables arp and inet {name}"]
     except OSError as error:
         if error.errno not in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):  # no nf_tables: nothing to remove
             raise AnnounceError(f"the fence {name} cannot be removed: {error.strerror}") from error
-    return removed
+    return []
