@@ -35,7 +35,7 @@ class Command(enum.Enum):
     DUMP_STATUS = "dump status"
     """Write the status to the log."""
     DUMP_TASKS = "dump tasks"
-    """Write the stacks of all tasks to the log."""
+    """Write the names of all tasks to the log."""
 
 
 class NoKeeper:

@@ -49,12 +49,10 @@ class Election(Protocol):
         1. reports each change and each renewal, from the event-loop thread;
         2. never repeats a term for a group within this process, also when its record was deleted and made again;
         3. gives `valid_until` in `anyio.current_time()`, measured from BEFORE the request that renewed it was sent,
-           and before
-           the moment at which anybody else may take over by at least the time that a withdrawal takes;
+           and before the moment at which anybody else may take over by at least the time that a withdrawal takes;
         4. retries transient faults itself;
         5. releases only when cancelled, within `candidacy.grace_seconds` (the core cannot cut through its shield); on
-           an error of
-           its own it raises WITHOUT releasing, because the address is still up;
+           an error of its own it raises WITHOUT releasing, because the address is still up;
         6. never reports after returning;
         7. after a start promises nothing to anybody for one longest lease.
 
@@ -95,8 +93,7 @@ class Proxy(Protocol):
         The implementer
         1. enters when the socket listens, also when its address is not on the machine yet (IP_FREEBIND);
         2. leaves when nothing listens and nothing is relayed any more: open connections are reset, or drain for as
-           long as
-           `Serving.set_drain` said;
+           long as `Serving.set_drain` said;
         3. raises `ProxyError` when the socket cannot be opened, naming address, port and, if known, who has it.
         """
         ...
