@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from contextlib import asynccontextmanager
@@ -344,6 +345,25 @@ async def test_two_instances_on_one_machine_do_not_touch_each_other(wire: Wire, 
         assert await run_sync(wire.answers, "10.9.0.200") == set()
         tables = await run_sync(shell, "nft list tables")
         assert tables == "table arp kubevip_fence_a\ntable inet kubevip_fence_a\n"
+
+
+async def test_an_instance_runs_once_in_a_network_namespace_whatever_its_state_directory(
+    wire: Wire, shell: Shell, tmp_path: Path
+) -> None:
+    from kubevip_announce_arp._address_instance import cleanup
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    async with leading(Recorded(tmp_path / "a", "a"), VIP4):
+        with pytest.raises(AnnounceError, match=rf"'a' already runs .*\(pid {os.getpid()}\).* --instance"):
+            async with ADDRESS.open(QUIET, Recorded(tmp_path / "b", "a").host):
+                pass
+        with pytest.raises(AnnounceError, match="'a' already runs"):
+            await run_sync(cleanup, "a", tmp_path / "b")
+        assert "kubevip_fence_a" in await run_sync(shell, "nft list tables")
+        assert await run_sync(wire.answers, "10.9.0.100") == {"arp", "ping"}
+    async with leading(Recorded(tmp_path / "b", "a"), VIP4):  # the first one went
+        assert await run_sync(wire.answers, "10.9.0.100") == {"arp", "ping"}
 
 
 async def test_the_will_closes_the_fence_and_removes_the_addresses(wire: Wire, shell: Shell, tmp_path: Path) -> None:

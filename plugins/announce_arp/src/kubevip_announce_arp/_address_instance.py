@@ -189,6 +189,7 @@ def cleanup(instance: str, state_dir: Path) -> Sequence[str]:
 
 
 def _remove_tables(name: str) -> list[str]:
+    """Remove the fence's tables; return a line if there were any."""
     try:
         with NftablesSocket() as netlink:
             there = [family for family in FAMILIES if netlink.has_table(family, name)]
