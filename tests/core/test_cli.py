@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -318,6 +319,31 @@ def test_a_daemon_that_cannot_have_its_control_socket_says_so_in_one_line_and_ma
     assert "kubevip: control socket" in found.stderr
     assert "something else is there; remove it" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_a_daemon_without_a_keeper_ends_although_something_of_it_hangs(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("apiVersion: kubevip/v1\n")
+    code = """
+import os, sys
+from anyio import CancelScope, sleep_forever
+import kubevip._app as app
+from kubevip._cli import main
+
+async def hang(reconciler, wanted):
+    with CancelScope(shield=True):
+        await sleep_forever()
+
+app.Reconciler.run, app.HARD_STOP_SECONDS = hang, 1
+(heard, keeper), (_, said) = os.pipe(), os.pipe()
+os.close(keeper)
+os.environ["KUBEVIP_KEEPER"] = f"{heard},{said}"
+sys.exit(main(sys.argv[1:]))
+"""
+    found = fresh_process(
+        "-c", code, "run", "--config", str(tmp_path / "config.yaml"), "--state-dir", str(tmp_path), "--node", "n1"
+    )
+    assert found.returncode == -signal.SIGALRM
+    assert "the keeper is gone" in found.stderr
 
 
 def test_plugins_add_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import secrets
+import signal
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,10 @@ logger = logging.getLogger("kubevip.app")
 
 #: defaults.md: configuration or plugin refused; the machine does not permit it.
 REFUSED, NOT_PERMITTED = 78, 77
+
+#: A stop that takes longer is cut by the kernel: whoever hangs, the fence acts, and the lock of the state directory is
+#: free for a successor. Longer than the keeper waits, so this is for a process whose keeper is gone or did not ask.
+HARD_STOP_SECONDS = 12
 
 
 def run(options: Options) -> int:
@@ -98,7 +103,9 @@ class _Node:
                     tg.start_soon(self._watch_start)
                     logger.info("started node=%s instance=%s", self._name, self._options.instance)
                     await self._stopping.wait()
+                    signal.alarm(HARD_STOP_SECONDS)  # its default action ends the process, also when the loop is stuck
                     tg.cancel_scope.cancel()
+        signal.alarm(0)
         logger.info("stopped node=%s", self._name)
         return self._status_code
 
