@@ -196,6 +196,16 @@ async def test_a_device_that_cannot_bear_it_is_named(
                 raise AssertionError("entered")
 
 
+async def test_a_device_without_ipv6_is_named_with_the_remedy(wire: Wire, shell: Shell, tmp_path: Path) -> None:
+    shell("sysctl -qw net.ipv6.conf.e0.disable_ipv6=1")
+    recorded = Recorded(tmp_path)
+    async with ADDRESS.open(QUIET, recorded.host) as announcer:
+        vip = attrs.evolve(VIP6, interface="e0")
+        with pytest.raises(AnnounceError, match=r"cannot be put on e0: .* \(IPv6 is switched off there"):
+            async with announcer.announce(vip, make_tenure(group="api", seconds=5.0), recorded.report):
+                raise AssertionError("entered")
+
+
 async def test_without_a_subnet_it_goes_where_the_default_route_goes(wire: Wire, shell: Shell, tmp_path: Path) -> None:
     shell("ip route add default via 10.9.0.2")
     vip = VirtualIP(name="far", address=ip_address("172.31.0.9"), group="api")
@@ -355,9 +365,11 @@ async def test_an_instance_runs_once_in_a_network_namespace_whatever_its_state_d
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     async with leading(Recorded(tmp_path / "a", "a"), VIP4):
-        with pytest.raises(AnnounceError, match=rf"'a' already runs .*\(pid {os.getpid()}\).* --instance"):
-            async with ADDRESS.open(QUIET, Recorded(tmp_path / "b", "a").host):
-                pass
+        for _ in range(5):  # however often somebody tries
+            with pytest.raises(AnnounceError, match=rf"'a' already runs .*\(pid {os.getpid()}\).* --instance"):
+                async with ADDRESS.open(QUIET, Recorded(tmp_path / "b", "a").host):
+                    pass
+            await sleep(0.02)
         with pytest.raises(AnnounceError, match="'a' already runs"):
             await run_sync(cleanup, "a", tmp_path / "b")
         assert "kubevip_fence_a" in await run_sync(shell, "nft list tables")

@@ -22,7 +22,7 @@ from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, table_name
 from kubevip_announce_arp._inventory import read_devices
 from kubevip_announce_arp._kernel import Kernel, Place
 from kubevip_announce_arp._nftables_socket import NftablesSocket
-from kubevip_announce_arp._presence import only_one
+from kubevip_announce_arp._presence import answer, only_one
 from kubevip_announce_arp._probe import probe
 from kubevip_announce_arp._rtnetlink import PROTOCOL
 from kubevip_announce_arp._rtnetlink_socket import AddressSocket
@@ -49,7 +49,7 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
         runs already in this network namespace.
     """
     devices = Devices()
-    with only_one(host.instance), closing(devices), closing(AddressSocket()) as addresses:
+    with only_one(host.instance) as presence, closing(devices), closing(AddressSocket()) as addresses:
         await to_thread.run_sync(remove_leftovers, host.state_dir, addresses)
         await devices.open()
         fence, reason = await to_thread.run_sync(open_fence, host.instance, config.fence)
@@ -76,6 +76,7 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
             )
             try:
                 async with create_task_group() as tg:
+                    tg.start_soon(answer, presence)
                     tg.start_soon(devices.run)
                     tg.start_soon(announcer.run)
                     yield announcer

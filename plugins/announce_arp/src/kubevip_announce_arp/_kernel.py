@@ -197,7 +197,7 @@ class Kernel:
                 failed[place.address] = (
                     f"somebody else has just put it on {place.device}"
                     if error == errno.EEXIST
-                    else f"it cannot be put on {place.device}: {os.strerror(error)}"
+                    else f"it cannot be put on {place.device}: {os.strerror(error)}{_remedy(error)}"
                 )
         for place, error in zip(again, self._addresses.renew(again, self._lifetime), strict=True):
             if error:
@@ -218,3 +218,11 @@ class Kernel:
             records.write_announced(self._state_dir, announced)
         except OSError as error:  # the next first claim probes once more
             _logger.warning("record=%s cannot be written: %s", error.filename, error.strerror)
+
+
+def _remedy(error: int) -> str:
+    if error == errno.EPERM:
+        return " (CAP_NET_ADMIN is needed)"
+    if error == errno.EACCES:  # what the kernel says of a device without IPv6
+        return " (IPv6 is switched off there: sysctl disable_ipv6)"
+    return ""

@@ -11,8 +11,10 @@ import logging
 import os
 import socket
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from anyio import wait_readable
 
 from kubevip.errors import AnnounceError
 
@@ -25,8 +27,8 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 @contextmanager
-def only_one(instance: str) -> Iterator[None]:
-    """Be the one process of `instance` in this network namespace while the body runs.
+def only_one(instance: str) -> Iterator[socket.socket]:
+    """Be the one process of `instance` in this network namespace while the body runs; yields a socket for `answer`.
 
     :raises AnnounceError: when there is another one.
     """
@@ -40,13 +42,23 @@ def only_one(instance: str) -> Iterator[None]:
                 raise AnnounceError(f"instance {instance!r}: its name cannot be taken: {error.strerror}") from error
             pid, uid = _holder(name)
             if uid in (0, os.geteuid()):
+                who = f"pid {pid}" if pid else "pid unknown"
                 raise AnnounceError(
-                    f"instance {instance!r} already runs in this network namespace (pid {pid}), with another state "
+                    f"instance {instance!r} already runs in this network namespace ({who}), with another state "
                     "directory: stop it, or give this one a name of its own with --instance"
                 ) from None
             # Anybody may take a name, and nobody else may manage addresses: not a reason to hold none.
             _logger.warning("user %d holds the name of instance=%s (pid %d)", uid, instance, pid)
-        yield
+        presence.setblocking(False)
+        yield presence
+
+
+async def answer(presence: socket.socket) -> None:
+    """Let those who ask go, until cancelled: otherwise they would fill the queue, and the next one learns no pid."""
+    while True:
+        await wait_readable(presence)
+        with suppress(OSError):
+            presence.accept()[0].close()
 
 
 def _holder(name: str) -> tuple[int, int]:
