@@ -391,6 +391,15 @@ def test_a_damaged_incarnation_is_refused(start: Callable[..., Daemon], tmp_path
     assert daemon.facts() == []
 
 
+def test_an_error_of_the_state_directory_names_it(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    state_dir = tmp_path / "given"
+    (state_dir / "incarnation").mkdir(parents=True)  # read(2) says no more than EISDIR, like write(2) ENOSPC
+    state_dir.chmod(0o700)
+    daemon = start(OBEDIENT, "--state-dir", str(state_dir))
+    assert daemon.ended() == 1
+    assert f"state directory {state_dir}: [Errno 21] Is a directory" in daemon.log()
+
+
 def test_a_state_directory_that_others_may_write_to_is_refused(start: Callable[..., Daemon], tmp_path: Path) -> None:
     state_dir = tmp_path / "shared"
     state_dir.mkdir()

@@ -48,7 +48,10 @@ def keep(command: Sequence[str], arguments: Sequence[str]) -> int:
     except PermissionError as exc:
         log.error("%s; run as root, or name a state directory of your own with --state-dir", exc)
         return 77
-    except (LockHeldError, IncarnationError, OSError) as exc:
+    except OSError as exc:  # a full disk, say: the error itself may name no file
+        log.error("state directory %s: %s", state_dir, exc)
+        return 1
+    except (LockHeldError, IncarnationError) as exc:
         log.error("%s", exc)
         return 1
 
