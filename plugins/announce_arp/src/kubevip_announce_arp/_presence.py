@@ -19,7 +19,7 @@ from anyio import wait_readable
 from kubevip.errors import AnnounceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _logger = logging.getLogger("kubevip.address")
 
@@ -27,7 +27,7 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 @contextmanager
-def only_one(instance: str) -> Iterator[socket.socket]:
+def only_one(instance: str) -> Generator[socket.socket]:
     """Be the one process of `instance` in this network namespace while the body runs; yields a socket for `answer`.
 
     :raises AnnounceError: when there is another one.
