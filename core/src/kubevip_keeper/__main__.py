@@ -36,6 +36,7 @@ def keep(command: Sequence[str], arguments: Sequence[str]) -> int:
     environment = dict(os.environ)
     notify = Notify.taken_from(environment)
     log = Log.from_command_line(arguments, environment)
+    state_dir = "."  # from where a relative one is found, until it is
     try:
         instance = instance_name(option(arguments, "--instance"), environment)
         state_dir = state_dir_path(option(arguments, "--state-dir"), environment, instance)
