@@ -282,6 +282,34 @@ async def test_an_address_that_was_not_raised_because_the_tenure_ended_is_no_fai
         assert "address withdraw api" in rig.record.words
 
 
+async def test_an_announcer_gets_ready_before_the_candidacy_and_lets_go_after_the_withdrawal(rig: Rig) -> None:
+    @asynccontextmanager
+    async def prepare(vip: VirtualIP) -> AsyncGenerator[None]:
+        rig.record(f"prepare {vip.name}")
+        yield
+        rig.record(f"unprepare {vip.name}")
+
+    rig.inner.prepare = prepare  # type: ignore[attr-defined]
+    async with rig.running(rig.resolved(API)):
+        rig.election.lead("api", 1000)
+        await sleep(1)
+        words = rig.record.words
+        assert words.index("prepare api") < words.index("address announce api")
+        assert words.count("prepare api") == 1
+
+
+async def test_an_address_that_cannot_be_announced_here_makes_the_node_unfit_before_it_leads(rig: Rig) -> None:
+    @asynccontextmanager
+    async def prepare(vip: VirtualIP) -> AsyncGenerator[None]:
+        if vip.name == "api":
+            raise AnnounceError("virtual IP api: this machine has no device ens19")
+        yield
+
+    rig.inner.prepare = prepare  # type: ignore[attr-defined]
+    async with rig.running(rig.resolved(API)):
+        assert rig.election.candidacies["api"].fitness.value == 0
+
+
 async def test_an_unfit_leader_stands_aside_with_growing_pauses_where_the_election_does_not_know_fitness(
     rig: Rig,
 ) -> None:

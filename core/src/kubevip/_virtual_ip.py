@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from kubevip._contract import Health, Level
 from kubevip._listener import ListenerTask
 from kubevip._status import Outage, VipStatus
 from kubevip._supervise import describe_error, supervise
+from kubevip.abc import SupportsPreparation
 from kubevip.errors import AnnounceError
 
 if TYPE_CHECKING:
@@ -99,9 +100,15 @@ class VirtualIPTask:
         self._board.touch()
 
     async def _with_announcers(self, closed: tuple[Slot[Announcer], ...], opened: tuple[Announcer, ...]) -> None:
-        """Wait until all announcers are open, first to last, then follow the campaign."""
+        """Wait until all announcers are open and ready for the address, first to last, then follow the campaign."""
+
+        async def with_next(announcer: Announcer) -> None:
+            ready = announcer.prepare(self._vip) if isinstance(announcer, SupportsPreparation) else nullcontext()
+            async with ready:
+                await self._with_announcers(closed[1:], (*opened, announcer))
+
         if closed:
-            await closed[0].while_filled(lambda announcer: self._with_announcers(closed[1:], (*opened, announcer)))
+            await closed[0].while_filled(with_next)
         self._report(Health())
         await self._campaign.while_leading(partial(self._hold, opened))
 

@@ -129,6 +129,21 @@ class Check(Protocol):
 
 
 @runtime_checkable
+class SupportsPreparation(Protocol):
+    """An announcer that gets ready for an address long before it is told to announce it.
+
+    What it opens, builds and records here does not cost anything in the moment of a takeover.
+    """
+
+    def prepare(self, vip: VirtualIP) -> AbstractAsyncContextManager[None]:
+        """Be ready to announce `vip` while the body runs; touches neither the wire nor the kernel for the address.
+
+        Raise `AnnounceError` when it could not be announced here: the node is then unfit for its group.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsStatus(Protocol):
     """A service that has something to show in `kubevip status`."""
 

@@ -16,7 +16,7 @@ from kubevip_announce_arp._carrier import CarrierFilter
 from kubevip_announce_arp._fence import LONGEST_SECONDS
 from kubevip_announce_arp._held import Held, Leader
 from kubevip_announce_arp._kernel import Kernel, Outcome, Place, Work
-from kubevip_announce_arp._records import Ownership
+from kubevip_announce_arp._records import Ownership, write_owned
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
 if TYPE_CHECKING:
@@ -82,6 +82,22 @@ class AddressAnnouncer:
         if self._unfenced:
             return {"fence": f"unfenced: {self._unfenced}"}
         return {"fence": f"unfenced: {self._fence_problem}" if self._fence_problem else "nft"}
+
+    @asynccontextmanager
+    async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:
+        """Record that this instance is to own the address, so that a takeover has nothing to write.
+
+        :raises AnnounceError: when there is no device for it, or nothing can be recorded.
+        """
+        device = await self._devices.find(vip)
+        owned = self._owned | {Ownership(str(vip.address), device.name)}
+        if owned != self._owned:
+            try:
+                await to_thread.run_sync(write_owned, self._host.state_dir, owned, limiter=self._limiter)
+            except OSError as error:
+                raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
+            self._owned |= owned
+        yield
 
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:

@@ -87,6 +87,18 @@ class ArpAnnouncer:
             segment.close()
 
     @asynccontextmanager
+    async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:
+        """Open the socket and build the frames, so that a takeover only sends finished bytes.
+
+        :raises AnnounceError: when its device cannot be used for that.
+        """
+        device = await self._usable_device(vip)
+        self._segment(vip, device)
+        is_router = vip.address.version == 6 and _is_forwarding(device.name)
+        self._frames_for(vip.address, device.hardware_address, is_router=is_router)
+        yield
+
+    @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
         """Announce the address while the body runs; see `kubevip.abc.Announcer`.
 
@@ -94,9 +106,7 @@ class ArpAnnouncer:
 
         :raises AnnounceError: when its device cannot be used for that.
         """
-        device = await self._devices.find(vip)
-        if problem := device.unfit_for_arp:
-            raise AnnounceError(f"virtual IP {vip.name}: {problem}; set its `interface`, or do not announce it by arp")
+        device = await self._usable_device(vip)
         announced = _Announced(
             vip=vip,
             tenure=tenure,
@@ -120,6 +130,12 @@ class ArpAnnouncer:
             if self._announced.get(vip.address) is announced:
                 del self._announced[vip.address]
                 announced.segment.unwatch(vip.address)
+
+    async def _usable_device(self, vip: VirtualIP) -> Device:
+        device = await self._devices.find(vip)
+        if problem := device.unfit_for_arp:
+            raise AnnounceError(f"virtual IP {vip.name}: {problem}; set its `interface`, or do not announce it by arp")
+        return device
 
     async def _repeat(self, announced: _Announced) -> None:
         while True:
