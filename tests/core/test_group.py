@@ -13,7 +13,7 @@ from anyio import create_task_group, sleep
 from kubevip import Candidacy, Event, Group, Health, Leading, Level
 from kubevip._board import Board
 from kubevip._context import Context
-from kubevip._group import LONGEST_ASIDE_SECONDS, GroupTask, Standing
+from kubevip._group import ASIDE_SECONDS, GroupTask, Standing
 from kubevip._observe import Observers
 from kubevip._slot import Slot
 from kubevip.abc import Announcer, Election
@@ -109,16 +109,29 @@ async def test_an_election_that_is_opened_again_is_stood_in_again(rig: Rig) -> N
         assert rig.record.words == ["stand api", "release api", "stand api"]
 
 
-async def test_an_unfit_leader_stands_aside_for_longer_each_time_and_at_most_a_minute(rig: Rig) -> None:
+async def test_an_unfit_leader_offers_the_group_ever_more_rarely_so_that_somebody_holds_when_nobody_is_fit(
+    rig: Rig,
+) -> None:
     rig.elections.content.set(Eager(rig.record))
     rig.standing.fitness.report("vip api", FAILED)
     async with rig.running():
         await sleep(400)
     stands = [at for at, word in rig.record.entries if word == "stand api"]
     releases = [at for at, word in rig.record.entries if word == "release api"]
-    pauses = [round(again - gone) for gone, again in zip(releases, stands[1:], strict=False)]
-    assert pauses[:7] == [2, 4, 8, 16, 32, 60, 60]
-    assert max(pauses) == LONGEST_ASIDE_SECONDS
+    held = [round(gone - came) for came, gone in zip(stands, releases, strict=False)]
+    aside = {round(again - gone) for gone, again in zip(releases, stands[1:], strict=False)}
+    assert held[:8] == [0, 2, 4, 8, 16, 32, 60, 60]
+    assert aside == {ASIDE_SECONDS}
+
+
+async def test_a_leader_that_is_fit_again_before_its_offer_is_due_keeps_the_group(rig: Rig) -> None:
+    rig.elections.content.set(Eager(rig.record))
+    rig.standing.fitness.report("vip api", FAILED)
+    async with rig.running():
+        await sleep(ASIDE_SECONDS + 1)
+        rig.standing.fitness.forget("vip api")
+        await sleep(100)
+    assert rig.record.words.count("stand api") == 2
 
 
 async def test_a_fit_leader_stays_and_an_unfit_follower_stands_on(rig: Rig) -> None:

@@ -310,6 +310,16 @@ async def test_an_address_that_cannot_be_announced_here_makes_the_node_unfit_bef
         assert rig.election.candidacies["api"].fitness.value == 0
 
 
+async def test_a_drained_node_is_unfit_for_groups_that_come_later_too(rig: Rig) -> None:
+    rig.election.follows_fitness = True  # type: ignore[attr-defined] # as raft does
+    async with rig.running(rig.resolved(API)):
+        rig.reconciler.drain()
+        await rig.change(rig.resolved(API, WEB))
+        assert [rig.election.candidacies[group].fitness.value for group in ("api", "web")] == [0, 0]
+        rig.reconciler.drain(undo=True)
+        assert [rig.election.candidacies[group].fitness.value for group in ("api", "web")] == [100, 100]
+
+
 async def test_an_unfit_leader_stands_aside_with_growing_pauses_where_the_election_does_not_know_fitness(
     rig: Rig,
 ) -> None:

@@ -120,7 +120,7 @@ async def test_a_group_is_moved_by_its_election(rig: Rig) -> None:
 
 async def test_a_drained_node_is_unfit_until_that_is_undone(rig: Rig) -> None:
     async with rig.running():
-        (standing,) = rig.reconciler.standings()
+        (standing,) = rig.reconciler._standings.values()
         await rig.ask("drain")
         assert (standing.fitness.value.value, standing.fitness.reason) == (0, "drain: drained by hand")
         await rig.ask("drain", undo=True)

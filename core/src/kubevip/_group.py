@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, create_task_group, current_time, sleep
+from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep
 
 from kubevip._contract import Following, Leading
 from kubevip._fitness import Fitness
@@ -28,8 +28,12 @@ logger = logging.getLogger("kubevip.leadership")
 #: How long an election may take to release after its addresses are gone.
 GRACE_SECONDS = 1.0
 
-#: How long an unfit leader stands aside so that somebody else can take over, at first and at most.
-FIRST_ASIDE_SECONDS, LONGEST_ASIDE_SECONDS = 2.0, 60.0
+#: How long an unfit leader stands aside so that somebody else can take over.
+ASIDE_SECONDS = 2.0
+
+#: An unfit leader that got the group back, because nobody is fitter, holds it for so long before it offers it again:
+#: doubling, because somebody must hold when nobody is fit.
+FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 2.0, 60.0
 
 
 class Standing:
@@ -80,12 +84,12 @@ class GroupTask:
     async def _stand(self, election: Election) -> None:
         """Stand; where the election does not look after fitness itself, stand aside while unfit."""
         self._problem = ""
-        aside = FIRST_ASIDE_SECONDS
+        hold = 0.0
         while True:
             candidacy, began = CancelScope(), current_time()
             async with create_task_group() as tg:
                 if not isinstance(election, SupportsFitness):
-                    tg.start_soon(self._leave_when_unfit, candidacy)
+                    tg.start_soon(self._offer_when_unfit, candidacy, hold)
                 with candidacy:
                     await self._standing.campaign.run(
                         election,
@@ -94,18 +98,27 @@ class GroupTask:
                         grace_seconds=GRACE_SECONDS,
                     )
                 tg.cancel_scope.cancel()
-            if current_time() - began > LONGEST_ASIDE_SECONDS:  # it was well for long
-                aside = FIRST_ASIDE_SECONDS
+            was_well = current_time() - began > hold + LONGEST_HOLD_SECONDS
+            hold = FIRST_HOLD_SECONDS if was_well else min(max(2 * hold, FIRST_HOLD_SECONDS), LONGEST_HOLD_SECONDS)
             logger.warning(
-                "standing aside group=%s seconds=%.0f reason=%r", self._group.name, aside, self._standing.fitness.reason
+                "standing aside group=%s seconds=%.0f reason=%r",
+                self._group.name,
+                ASIDE_SECONDS,
+                self._standing.fitness.reason,
             )
-            await sleep(aside)
-            aside = min(aside * 2, LONGEST_ASIDE_SECONDS)
+            await sleep(ASIDE_SECONDS)
 
-    async def _leave_when_unfit(self, candidacy: CancelScope) -> None:
+    async def _offer_when_unfit(self, candidacy: CancelScope, hold_seconds: float) -> None:
+        """End the candidacy of a leader that has been unfit for `hold_seconds` without a break."""
         await self._standing.campaign.tenure.wait_until(lambda tenure: tenure is not None)
-        await self._standing.fitness.value.wait_until(lambda fitness: fitness == 0)
-        candidacy.cancel()
+        fitness = self._standing.fitness.value
+        while True:
+            await fitness.wait_until(lambda fitness: fitness == 0)
+            with move_on_after(hold_seconds) as holding:
+                await fitness.wait_until(lambda fitness: fitness > 0)
+            if holding.cancelled_caught:
+                candidacy.cancel()
+                return
 
     async def _tell(self) -> None:
         """Log each change of leadership once, for people."""

@@ -14,6 +14,7 @@ from anyio import CancelScope, Event, create_task_group, move_on_after
 from attrs import define, field
 
 from kubevip._agent import AgentTask
+from kubevip._contract import Health, Level
 from kubevip._group import GroupTask, Standing
 from kubevip._latest import Latest
 from kubevip._listener import ListenerTask
@@ -83,6 +84,7 @@ class Reconciler:
         self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
         self._standings: dict[str, Standing] = {}
         self._bound: dict[str, Latest[tuple[BoundListener, ...]]] = {}
+        self._is_drained = False
 
     async def run(self, wanted: Latest[Resolved | None]) -> None:
         """Follow `wanted` until cancelled; leaves with everything stopped, in order."""
@@ -122,9 +124,17 @@ class Reconciler:
             if isinstance(running.task, ServiceTask):
                 yield Kind(key[1]), key[2], running.task
 
-    def standings(self) -> Iterable[Standing]:
-        """Return the standing of this node in every group."""
-        return tuple(self._standings.values())
+    def drain(self, *, undo: bool = False) -> None:
+        """Make room for others in every group, those of later configurations included; or take part again."""
+        self._is_drained = not undo
+        for standing in self._standings.values():
+            self._apply_drain(standing)
+
+    def _apply_drain(self, standing: Standing) -> None:
+        if self._is_drained:
+            standing.fitness.report("drain", Health(level=Level.FAILED, reason="drained by hand"))
+        else:
+            standing.fitness.forget("drain")
 
     def opened(self, kind: Kind, name: str) -> Any:
         """Return the open service of an instance; None while there is none. Any: the type is the provider's own."""
@@ -227,7 +237,10 @@ class Reconciler:
                 return AgentTask(agent, self._slots[service_key(Kind.AGENT, agent.name)], campaign, self._context)
 
     def _standing(self, group: str) -> Standing:
-        return self._standings.setdefault(group, Standing(group))
+        if group not in self._standings:
+            self._standings[group] = Standing(group)
+            self._apply_drain(self._standings[group])
+        return self._standings[group]
 
     def _listeners_of(self, unit: VipUnit) -> tuple[BoundListener, ...]:
         return tuple(BoundListener(balancer=balancer, proxy=self._proxy(balancer)) for balancer in unit.balancers)

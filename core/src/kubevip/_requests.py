@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubevip._contract import Health, Level
 from kubevip._model import Kind
 from kubevip.abc import SupportsPlacement, SupportsRequests
 from kubevip.errors import ControlError
@@ -70,11 +69,7 @@ class Requests:
         return f"{group} is held by {to}"
 
     def _drain(self, *, undo: bool) -> str:
-        for standing in self._reconciler.standings():
-            if undo:
-                standing.fitness.forget("drain")
-            else:
-                standing.fitness.report("drain", Health(level=Level.FAILED, reason="drained by hand"))
+        self._reconciler.drain(undo=undo)
         return "takes part again" if undo else "makes room for others; undo with: kubevip drain --undo"
 
 
