@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from kubevip_keeper import _processes
 from kubevip_keeper._backoff import Backoff
 from kubevip_keeper._incarnation import IncarnationError, next_incarnation
+from kubevip_keeper._lock import Lock
 from kubevip_keeper._log import Log
 from kubevip_keeper._notify import Notify
 from kubevip_keeper._place import PlaceError, instance_name, make_state_dir, option, state_dir_path
@@ -89,6 +90,30 @@ def test_a_state_directory_is_made_with_its_parents_and_is_private(tmp_path: Pat
     make_state_dir(str(path))
     make_state_dir(str(path))
     assert path.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_state_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = os.geteuid()
+    if own == 0:
+        os.chown(tmp_path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    tmp_path.chmod(0o700)
+    with pytest.raises(PlaceError, match=r"belongs to another user \(uid \d+, .*chown") as caught:
+        make_state_dir(str(tmp_path))
+    assert caught.value.exit_status == 78
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lock", "incarnation.new"])
+def test_a_link_in_the_state_directory_is_not_followed(tmp_path: Path, name: str) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / name).symlink_to(target)
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        Lock(str(tmp_path / name)) if name == "lock" else next_incarnation(str(tmp_path))
+    assert caught.value.filename == str(tmp_path / name)
+    assert target.read_text() == "precious"
 
 
 def test_a_state_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) -> None:

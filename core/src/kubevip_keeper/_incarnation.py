@@ -18,7 +18,7 @@ def next_incarnation(state_dir: str) -> int:
     path = os.path.join(state_dir, "incarnation")
     incarnation = _read(path) + 1
     fresh = path + ".new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, b"%d\n" % incarnation)
         os.fsync(fd)

@@ -69,7 +69,8 @@ def option(arguments: Sequence[str], name: str) -> str | None:
 def make_state_dir(path: str) -> None:
     """Make the state directory, mode 0700, with its parents; one that exists has to be private enough.
 
-    :raises PlaceError: status 77 when the machine does not permit it, 78 when others may write to the directory.
+    :raises PlaceError: status 77 when the machine does not permit it, 78 when others own the directory or
+        may write to it.
     """
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -77,13 +78,20 @@ def make_state_dir(path: str) -> None:
             os.mkdir(path, 0o700)
         except FileExistsError:
             pass
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     except OSError as exc:
         raise PlaceError(
             77, f"state directory {path}: {exc.strerror}; run as root, or name another with --state-dir"
         ) from exc
+    mode = status.st_mode
     if not stat.S_ISDIR(mode):
         raise PlaceError(78, f"state directory {path} is not a directory; name another with --state-dir")
+    if status.st_uid not in (0, os.geteuid()):  # its owner may plant files in it, whatever its mode
+        raise PlaceError(
+            78,
+            f"state directory {path} belongs to another user (uid {status.st_uid}, this process has {os.geteuid()}); "
+            f"look through it and chown {os.geteuid()} it, or name one that only kubevip uses with --state-dir",
+        )
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PlaceError(
             78,
