@@ -106,6 +106,7 @@ def test_a_whole_file() -> None:
                     {"name": "n2", "address": "192.168.0.71", "port": 10001},
                 ],
                 "timing": "default",
+                "cluster": "rack-7",
             },
         ),
         (Kind.ELECTION, "services"): ("k8s", {"lease": "kube-system/plndr-svcs-lock"}),
@@ -378,3 +379,20 @@ def test_variables_of_the_original_era_are_ignored_with_a_warning() -> None:
 def test_a_file_that_says_nothing_is_refused(text: str, problem: str) -> None:
     (found,) = problems_of(text)
     assert found.startswith(problem)
+
+
+def test_the_cluster_of_the_file_is_that_of_an_election_that_lists_members() -> None:
+    sections = {it.name: it.section for it in read(WHOLE).instances if it.kind is Kind.ELECTION}
+    assert sections["raft"].data["cluster"] == "rack-7"
+    assert "cluster" not in sections["services"].data
+
+
+def test_an_elections_own_cluster_wins_over_that_of_the_file() -> None:
+    desired = read(WHOLE.replace("timing: default", "cluster: own"))
+    assert [it.section.data["cluster"] for it in desired.instances if it.name == "raft"] == ["own"]
+    assert desired.cluster == "rack-7"
+
+
+def test_an_election_of_a_file_without_a_cluster_keeps_the_default_of_its_provider() -> None:
+    desired = read(WHOLE.replace("cluster: rack-7\n", ""))
+    assert ["cluster" in it.section.data for it in desired.instances if it.name == "raft"] == [False]

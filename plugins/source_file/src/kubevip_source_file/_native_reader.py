@@ -122,6 +122,8 @@ class _Reader:
                 provider = data.pop("type", name)
                 if kind is Kind.AGENT:
                     data.pop("group", None)
+                if kind is Kind.ELECTION and file.cluster and isinstance(data.get("members"), list):
+                    data.setdefault("cluster", file.cluster)  # machines that elect among themselves are of the whole
                 if not isinstance(provider, str):
                     self._problem("expected the name of a provider", key, name, "type")
                     continue
