@@ -128,3 +128,9 @@ def test_the_figures_of_the_profiles() -> None:
 @pytest.mark.parametrize(("sync", "promise"), [(0.001, 0.18), (0.045, 0.18), (0.05, 0.2), (100.0, 60.0)])
 def test_a_promise_is_never_below_four_syncs(sync: float, promise: float) -> None:
     assert DEFAULT.for_disk(sync).promise_seconds == promise
+
+
+@pytest.mark.parametrize("cluster", ["", "a\nb", "x" * 254])
+def test_a_cluster_that_no_frame_could_carry_is_refused(cluster: str) -> None:
+    with pytest.raises(ValueError, match="expected 1 to 253 characters that print"):
+        config(cluster=cluster)

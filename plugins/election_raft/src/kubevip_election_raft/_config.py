@@ -18,6 +18,11 @@ def _check_name(_: object, __: object, value: str) -> None:
         raise ValueError(f"expected a name without spaces, 1 to 253 characters, got {value!r}")
 
 
+def _check_cluster(_: object, __: object, value: str) -> None:
+    if not value or len(value) > 253 or not value.isprintable():
+        raise ValueError(f"expected 1 to 253 characters that print, got {value[:80]!r}")
+
+
 @frozen(kw_only=True)
 class MemberConfig:
     """A machine that votes."""
@@ -65,7 +70,7 @@ class RaftConfig:
 
     members: tuple[MemberConfig, ...]
     """The voters, 1 or at least 3; an odd number is best. This machine is the one called like its node."""
-    cluster: str = "default"
+    cluster: str = field(default="default", validator=_check_cluster)
     """Name of the group; frames and state of a group of another name are refused."""
     port: Port = DEFAULT_PORT
     """TCP port of members that name none."""
