@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
-from anyio import Event, create_task_group, getaddrinfo, move_on_after
+from anyio import Event, create_task_group, move_on_after
+
+from kubevip_dataplane._question import Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,6 +47,7 @@ class Names:
         self._addresses: dict[str, str] = {}
         self._problems: dict[str, str] = {}
         self._due: dict[str, float] = {}
+        self._unanswered: dict[str, Question] = {}  # given up here, not by the resolver
         self._wake = Event()
 
     def add(self, user: NamesUser) -> None:
@@ -70,7 +72,7 @@ class Names:
         while True:
             self._wake = Event()
             wanted = {name for user in self._users for name in user.names()}
-            for known in (self._addresses, self._problems, self._due):
+            for known in (self._addresses, self._problems, self._due, self._unanswered):
                 for name in known.keys() - wanted:
                     del known[name]
             now = self._current_time()
@@ -84,16 +86,23 @@ class Names:
             with move_on_after(patience):
                 await self._wake.wait()
 
+    def _is_being_asked(self, name: str) -> bool:
+        """Whether an earlier question still occupies a thread: a dead resolver shall not occupy one a try."""
+        question = self._unanswered.get(name)
+        return question is not None and question.is_open
+
     async def _ask(self, name: str) -> None:
         problem = "its name is not answered for"
         answers: list[str] = []
-        with move_on_after(QUESTION_SECONDS):
-            try:
-                found = await getaddrinfo(name, None, type=socket.SOCK_STREAM)
-            except OSError as error:
-                problem = f"its name is not known: {error.strerror or error}"
-            else:
-                answers = [str(answer[4][0]) for answer in found]
+        if not self._is_being_asked(name):
+            with move_on_after(QUESTION_SECONDS) as patience:
+                try:
+                    question = self._unanswered[name] = Question(name)
+                    answers = await question.answer()
+                except OSError as error:
+                    problem = f"its name is not known: {error.strerror or error}"
+            if not patience.cancelled_caught:
+                self._unanswered.pop(name, None)
         before = (self._addresses.get(name), self._problems.get(name))
         if answers:
             if self._addresses.get(name) not in answers:  # the same one, as long as it is among them
