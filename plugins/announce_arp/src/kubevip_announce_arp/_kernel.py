@@ -18,9 +18,10 @@ from attrs import field, frozen
 
 from kubevip import IPAddress
 from kubevip_announce_arp import _records as records
+from kubevip_announce_arp._rtnetlink_socket import MESSAGES_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kubevip_announce_arp._fence import Fence
     from kubevip_announce_arp._rtnetlink_socket import AddressSocket
@@ -90,6 +91,7 @@ class Kernel:
     def __init__(self, addresses: AddressSocket, fence: Fence | None, lifetime_seconds: int, state_dir: Path) -> None:
         self._addresses, self._fence, self._lifetime, self._state_dir = addresses, fence, lifetime_seconds, state_dir
         self._known: dict[tuple[IPAddress, int], Place] = {}  # put up by this process and not taken off since
+        self._lives_until: dict[tuple[IPAddress, int], float] = {}  # for those, by time.monotonic()
 
     def carry_out(self, work: Work) -> Outcome:
         """Carry out `work`; never raises for what the kernel refuses."""
@@ -137,6 +139,7 @@ class Kernel:
             f"{place.address}: {os.strerror(error)}" for place, error in zip(places, errors, strict=True) if error
         ]
         self._known.clear()
+        self._lives_until.clear()
         if self._fence is not None:
             try:
                 self._fence.remove()
@@ -156,6 +159,7 @@ class Kernel:
                 still_up[place.address] = f"it cannot be taken off {place.device}: {os.strerror(error)}"
             else:
                 del self._known[place.address, place.index]
+                self._lives_until.pop((place.address, place.index), None)
         if self._fence is not None:
             try:
                 self._fence.discard(
@@ -176,42 +180,83 @@ class Kernel:
             renewal = fence.renew(work.until)
         return renewal.opened, renewal.lapsed
 
+    def lives_until(self, place: Place) -> float:
+        """Return when an address that this process put up is gone by itself, by time.monotonic(), unless renewed.
+
+        -inf: there is none. The kernel may need a second more. May be called from any thread.
+        """
+        return self._lives_until.get((place.address, place.index), -math.inf)
+
     def _put(self, places: list[Place], until: Mapping[str, float], opened: frozenset[str]) -> dict[IPAddress, str]:
         """Put addresses up; return why that failed for some."""
         failed: dict[IPAddress, str] = {}
-        new: list[Place] = []
-        again: list[Place] = []
-        now = time.monotonic()
-        for place in places:
-            if until.get(place.group, -math.inf) <= now:
-                failed[place.address] = "the leadership ended meanwhile"
-            elif self._fence is not None and place.group not in opened:
-                failed[place.address] = "the fence did not open in time"
-            else:
-                (again if (place.address, place.index) in self._known else new).append(place)
-        # known before they are sent: should this be cut short, they are taken off all the same
-        self._known |= {(place.address, place.index): place for place in new}
-        for place, error in zip(new, self._addresses.add(new, self._lifetime), strict=True):
-            if error:
-                del self._known[place.address, place.index]
-                failed[place.address] = (
-                    f"somebody else has just put it on {place.device}"
-                    if error == errno.EEXIST
-                    else f"it cannot be put on {place.device}: {os.strerror(error)}{_remedy(error)}"
-                )
-        for place, error in zip(again, self._addresses.renew(again, self._lifetime), strict=True):
-            if error:
-                failed[place.address] = f"it cannot be put back on {place.device}: {os.strerror(error)}"
+        again = [place for place in places if (place.address, place.index) in self._known]
+        new = [place for place in places if (place.address, place.index) not in self._known]
+        for chunk in self._in_time(new, until, opened, failed):
+            # known before they are sent: should this be cut short, they are taken off all the same
+            self._known |= {(place.address, place.index): place for place in chunk}
+            for place, error in zip(chunk, self._addresses.add(chunk, self._lifetime), strict=True):
+                if error:
+                    del self._known[place.address, place.index]
+                    failed[place.address] = (
+                        f"somebody else has just put it on {place.device}"
+                        if error == errno.EEXIST
+                        else f"it cannot be put on {place.device}: {os.strerror(error)}{_remedy(error)}"
+                    )
+            self._note_lifetime(chunk)
+        for place, error in self._renew(again, until, opened, failed):
+            failed[place.address] = f"it cannot be put back on {place.device}: {os.strerror(error)}"
         return failed
 
     def _refresh(self, work: Work) -> dict[IPAddress, str]:
-        now = time.monotonic()
-        places = [place for place in work.refresh if work.until.get(place.group, -math.inf) > now]
-        return {
-            place.address: f"its lifetime cannot be renewed: {os.strerror(error)}"
-            for place, error in zip(places, self._addresses.renew(places, self._lifetime), strict=True)
-            if error
-        }
+        errors = self._renew(list(work.refresh), work.until, None, {})  # not renewed because it is over: no failure
+        return {place.address: f"its lifetime cannot be renewed: {os.strerror(error)}" for place, error in errors}
+
+    def _renew(
+        self,
+        places: list[Place],
+        until: Mapping[str, float],
+        opened: frozenset[str] | None,
+        failed: dict[IPAddress, str],
+    ) -> Iterator[tuple[Place, int]]:
+        """Renew lifetimes; yield each place that the kernel refused, and the errno."""
+        for chunk in self._in_time(places, until, opened, failed):
+            errors = self._addresses.renew(chunk, self._lifetime)
+            self._note_lifetime(chunk)
+            yield from ((place, error) for place, error in zip(chunk, errors, strict=True) if error)
+
+    def _in_time(
+        self,
+        places: list[Place],
+        until: Mapping[str, float],
+        opened: frozenset[str] | None,
+        failed: dict[IPAddress, str],
+    ) -> Iterator[list[Place]]:
+        """Yield what may be put up or renewed, as many at once as one send takes; note in `failed` what may not.
+
+        The clock is read for each send: the process may have been frozen since the one before.
+
+        :param opened: the groups that pass the fence; None: that does not matter.
+        """
+        for start in range(0, len(places), MESSAGES_AT_ONCE):
+            chunk: list[Place] = []
+            now = time.monotonic()
+            for place in places[start : start + MESSAGES_AT_ONCE]:
+                if until.get(place.group, -math.inf) <= now:
+                    failed[place.address] = "the leadership ended meanwhile"
+                elif self._fence is not None and opened is not None and place.group not in opened:
+                    failed[place.address] = "the fence did not open in time"
+                else:
+                    chunk.append(place)
+            if chunk:
+                yield chunk
+
+    def _note_lifetime(self, places: Iterable[Place]) -> None:
+        """Note until when addresses live that were put up or renewed just now; also if it is not known whether."""
+        end = time.monotonic() + self._lifetime
+        for place in places:
+            if (place.address, place.index) in self._known:
+                self._lives_until[place.address, place.index] = end
 
     def _record_announced(self, announced: frozenset[str]) -> None:
         try:

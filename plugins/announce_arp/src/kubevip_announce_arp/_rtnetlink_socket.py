@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-_MESSAGES = 64  # at once; their answers fit the socket's buffer, of which each takes a kilobyte
+MESSAGES_AT_ONCE = 64  # their answers fit the socket's buffer, of which each takes a kilobyte
 _ANSWER_SECONDS = 5  # the kernel has answered when send() returns; this is for answers that it could not keep
 _ABSENT = (errno.EADDRNOTAVAIL, errno.ENODEV)
 _SOL_NETLINK, _CAP_ACK = 270, 10
@@ -84,8 +84,8 @@ class AddressSocket:
     def _exchange(self, encoders: Sequence[Callable[[int], bytes]]) -> list[int]:
         """Send numbered messages, many at once; return the errno that the kernel answered to each."""
         errors: list[int] = []
-        for start in range(0, len(encoders), _MESSAGES):
-            chunk = encoders[start : start + _MESSAGES]
+        for start in range(0, len(encoders), MESSAGES_AT_ONCE):
+            chunk = encoders[start : start + MESSAGES_AT_ONCE]
             first = self._sequence + 1
             self._sequence += len(chunk)
             answered: dict[int, int] = {}
