@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -24,8 +25,10 @@ from kubevip_announce_arp._config import AddressConfig, FencePolicy
 from kubevip_announce_arp.plugin import ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
+
+    from kubevip_announce_arp._rtnetlink_socket import OnDevice
 
 pytestmark = [pytest.mark.netns, pytest.mark.anyio]
 
@@ -518,3 +521,56 @@ async def test_a_later_term_is_a_failover_and_does_not_wait(wire: Wire, tmp_path
         started = time.monotonic()
         async with announcer.announce(VIP4, make_tenure(group="api", term=7), recorded.report):
             assert time.monotonic() - started < 0.5
+
+
+async def test_an_address_that_cannot_be_taken_off_at_once_is_tried_again_after_a_pause(
+    wire: Wire, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubevip_announce_arp._rtnetlink_socket import AddressSocket
+
+    delete, tries, left = AddressSocket.delete, list[float](), list[float]()
+
+    def busy(addresses: AddressSocket, items: Sequence[OnDevice]) -> list[int]:
+        if not items:
+            return []
+        tries.append(time.monotonic())
+        return delete(addresses, items) if len(tries) > 6 else [errno.EBUSY] * len(items)
+
+    async with ADDRESS.open(QUIET, Recorded(tmp_path).host) as announcer:
+        async with announcer.announce(VIP4, make_tenure(group="api"), lambda health: None):
+            monkeypatch.setattr(AddressSocket, "delete", busy)
+        left.append(time.monotonic())
+        assert "10.9.0.100" not in await addresses(shell)
+    assert tries[6] - tries[0] >= 0.01 + 0.02 + 0.04 + 0.08 + 0.16 + 0.32
+    assert left[0] - tries[0] < 2
+
+
+async def test_a_fenced_address_that_cannot_be_taken_off_delays_nobody_for_long(
+    wire: Wire, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubevip_announce_arp._rtnetlink_socket import AddressSocket
+
+    async with ADDRESS.open(QUIET, Recorded(tmp_path).host) as announcer:
+        async with announcer.announce(VIP4, make_tenure(group="api"), lambda health: None):
+            monkeypatch.setattr(AddressSocket, "delete", lambda addresses, items: [errno.EPERM] * len(items))
+            started = time.monotonic()
+        assert 0.9 <= time.monotonic() - started < 3  # of a lifetime of 10 s
+        assert "10.9.0.100" in await addresses(shell)
+        assert await run_sync(wire.answers, "10.9.0.100") == set()
+
+
+@pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["ipv4", "ipv6"])
+async def test_without_a_fence_an_address_that_cannot_be_taken_off_is_gone_before_anybody_may_take_over(
+    wire: Wire, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vip: VirtualIP
+) -> None:
+    from kubevip_announce_arp._rtnetlink_socket import AddressSocket
+
+    recorded = Recorded(tmp_path)
+    async with ADDRESS.open(AddressConfig(probes=0, fence=FencePolicy.OFF), recorded.host) as announcer:
+        async with announcer.announce(vip, make_tenure(group="api"), recorded.report):
+            monkeypatch.setattr(AddressSocket, "delete", lambda addresses, items: [errno.EPERM] * len(items))
+            started = time.monotonic()
+        assert 1 <= time.monotonic() - started < 6
+        assert str(vip.address) not in await addresses(shell)
+        assert recorded.wills[-1] is not None
+        assert json.loads(recorded.wills[-1])["addresses"] == {}

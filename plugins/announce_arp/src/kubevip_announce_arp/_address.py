@@ -8,7 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_at, to_thread
+from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_at, sleep, to_thread
 
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _will
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("kubevip.address")
 
 CHECK_SECONDS = 0.5  # how often to look whether the fence is there, and to try again what failed
-_LOWER_TRIES = 5
+_LOWER_SECONDS, _FIRST_PAUSE_SECONDS = 1.0, 0.01  # how long to try to take an address off; pauses double
+_EXPIRY_SECONDS = 2.0  # by how much the kernel may be late to remove an address: it looks about once a second
 
 
 class AddressAnnouncer:
@@ -106,7 +107,7 @@ class AddressAnnouncer:
         :raises AnnounceError: when there is no device for it, it is there already, or somebody else has it.
         """
         device = await self._devices.find(vip)
-        self._refuse_foreign(vip)
+        self._devices.refuse_foreign(vip, self._places.get(vip.address))
         if self._probe is not None and tenure.term <= 1 and str(vip.address) not in self._announced:
             await self._probe(vip, device)
         place = Place(address=vip.address, group=tenure.group, index=device.index, device=device.name)
@@ -249,33 +250,36 @@ class AddressAnnouncer:
         self._missing.discard(held)
         if self._held.get(held.vip.address) is held:
             del self._held[held.vip.address]
-        with CancelScope(shield=True):  # bounded: a few transactions of the kernel
-            for _ in range(_LOWER_TRIES):
-                held.lowered = Event()
-                self._ask(self._lowering, held)
-                await held.lowered.wait()
-                if not held.problem:
-                    break
-                _logger.warning("withdrawing vip=%s address=%s: %s", held.vip.name, held.vip.address, held.problem)
+        with CancelScope(shield=True):  # bounded: by _LOWER_SECONDS, without a fence by the address's lifetime
+            await self._lower(held)
         if held.problem:  # fenced, and with a lifetime that nobody renews
             _logger.error("not withdrawn vip=%s address=%s: %s", held.vip.name, held.vip.address, held.problem)
         elif held.is_entered:
             _logger.info("withdrawn vip=%s address=%s device=%s", held.vip.name, held.vip.address, held.place.device)
 
-    def _refuse_foreign(self, vip: VirtualIP) -> None:
-        for entry in self._devices.where(vip.address):
-            device = self._devices.device(entry.ifindex)
-            name = device.name if device is not None else f"device {entry.ifindex}"
-            if entry.is_permanent:
-                raise AnnounceError(
-                    f"virtual IP {vip.name}: {vip.address} is already on {name} for good, as an address of this "
-                    f"machine; remove it there, or choose another virtual IP"
-                )
-            if self._places.get(vip.address) != entry.ifindex:  # else an event of our own that was not read yet
-                raise AnnounceError(
-                    f"virtual IP {vip.name}: {vip.address} is already on {name}, put there by another program; "
-                    f"remove it there, or choose another virtual IP"
-                )
+    async def _lower(self, held: Held) -> None:
+        """Try to take an address off until it is; give up after _LOWER_SECONDS if a fence keeps it silent.
+
+        Where nothing does, give up only after its lifetime: who waits for this lets another node take over then.
+        """
+        give_up_at, pause, told, is_fenced = current_time() + _LOWER_SECONDS, _FIRST_PAUSE_SECONDS, "", True
+        while True:
+            held.lowered = Event()
+            self._ask(self._lowering, held)
+            await held.lowered.wait()
+            is_fenced = is_fenced and not (self._unfenced or self._fence_problem)  # as it was when it was to close
+            dies_at = self._kernel.lives_until(held.place) - self._offset
+            if held.problem and dies_at < current_time() and not self._devices.has(held.place.index, held.vip.address):
+                held.problem = ""  # by itself
+                self._disown([held])
+            if held.problem and held.problem != told:
+                told = held.problem
+                _logger.warning("withdrawing vip=%s address=%s: %s", held.vip.name, held.vip.address, told)
+            left = (give_up_at if is_fenced else max(give_up_at, dies_at + _EXPIRY_SECONDS)) - current_time()
+            if not held.problem or left <= 0 or (self._is_over and is_fenced):
+                return
+            await sleep(min(pause, left))
+            pause = min(2 * pause, CHECK_SECONDS)
 
     def _follow(self, tenure: Tenure) -> None:
         leader = self._leaders.get(tenure.group)

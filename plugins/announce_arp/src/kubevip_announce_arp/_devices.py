@@ -163,6 +163,25 @@ class Devices:
             )
         return device
 
+    def refuse_foreign(self, vip: VirtualIP, own_index: int | None) -> None:
+        """Refuse a virtual IP that the machine has, but for where its holder put it: on the device `own_index`.
+
+        :raises AnnounceError: naming the device.
+        """
+        for entry in self.where(vip.address):
+            device = self.device(entry.ifindex)
+            name = device.name if device is not None else f"device {entry.ifindex}"
+            if entry.is_permanent:
+                raise AnnounceError(
+                    f"virtual IP {vip.name}: {vip.address} is already on {name} for good, as an address of this "
+                    f"machine; remove it there, or choose another virtual IP"
+                )
+            if own_index != entry.ifindex:  # else an event of our own that was not read yet
+                raise AnnounceError(
+                    f"virtual IP {vip.name}: {vip.address} is already on {name}, put there by another program; "
+                    f"remove it there, or choose another virtual IP"
+                )
+
     def _tell(self, event: AddressEvent | LinkEvent | None) -> None:
         for listener in tuple(self._listeners):
             listener(event)
