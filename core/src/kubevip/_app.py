@@ -6,6 +6,7 @@ import gc
 import logging
 import secrets
 import signal
+import sys
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ REFUSED, NOT_PERMITTED = 78, 77
 #: free for a successor. Longer than the keeper waits, so this is for a process whose keeper is gone or did not ask.
 HARD_STOP_SECONDS = 12
 
+#: How long a thread may keep another from running Python. Python's own 5 ms would be added to a takeover wherever the
+#: event loop hands something to a thread (a kernel lease, a vote that is synced) while it is busy itself.
+SWITCH_SECONDS = 0.0005
+
 
 def run(options: Options) -> int:
     """Run a node until it is asked to stop; return the exit status.
@@ -56,6 +61,7 @@ def run(options: Options) -> int:
     """
     registry = PluginRegistry.load(options.plugins, also=("file",), trace=options.trace_plugins)
     loaded = anyio.run(load, options, registry)
+    sys.setswitchinterval(SWITCH_SECONDS)
     node = _Node(options, registry, loaded, KeeperLink.from_environment() or NoKeeper())
     try:
         return anyio.run(node.run)
