@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
 from random import Random
@@ -13,13 +13,23 @@ from typing import Any
 
 import pytest
 from anyio import Event, create_task_group, fail_after, sleep, wait_all_tasks_blocked, wait_readable
+from anyio.lowlevel import checkpoint
+from attrs import evolve
 
 from kubevip.errors import ElectionError
 from kubevip_election_raft._clock import Clock
 from kubevip_election_raft._driver import Driver
-from kubevip_election_raft._messages import Grant, HardState, Heartbeat, Process, PromiseRequest, VoteRequest
+from kubevip_election_raft._messages import (
+    Grant,
+    HardState,
+    Heartbeat,
+    HeartbeatResponse,
+    Process,
+    PromiseRequest,
+    VoteRequest,
+)
 from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Outgoing, Role, SoftState
+from kubevip_election_raft._ready import Outgoing, Ready, Role, SoftState
 from kubevip_election_raft._timing import Timing
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +74,7 @@ class Rig:
 
     def __init__(self, *, error: Exception | None = None, members: tuple[str, ...] = ("n1", "n2", "n3")) -> None:
         self.events: list[object] = []
+        self.sent: list[object] = []
         self.clock, self.disk = FakeClock(), FakeDisk(self.events, error=error)
         self.state: SoftState | None = None
         self.node = Node(
@@ -78,13 +89,14 @@ class Rig:
         self.driver = Driver(self.node, clock=self.clock, disk=self.disk, send=self.send, changed=self.changed)
 
     def send(self, messages: tuple[Outgoing, ...]) -> None:
+        self.sent += [outgoing.message for outgoing in messages]
         self.events += [type(outgoing.message).__name__ for outgoing in messages]
 
     def changed(self, state: SoftState) -> None:
         self.state = state
 
     def receive(self, message: Any) -> None:
-        self.driver.do(lambda node, now: node.step(N2, message, now))
+        self.driver.do((N2.name, type(message)), lambda node, now: node.step(N2, message, now))
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -127,6 +139,48 @@ async def test_what_arrives_while_the_disk_works_waits_its_turn() -> None:
     assert rig.state.leader == "n2"
 
 
+async def test_a_disk_that_hangs_fills_no_memory() -> None:
+    """Of what arrives meanwhile, the newest of each sender and kind waits, and no more."""
+    rig = Rig()
+    async with rig.running():
+        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        for number in range(1000):
+            rig.receive(Heartbeat(term=5, promise=evolve(PROMISE, round=number)))
+            rig.receive(VoteRequest(term=4, promise=PROMISE))
+        rig.disk.turns.put(None)
+        await rig.until(4)
+        await wait_all_tasks_blocked()
+    assert rig.events[1:] == ["VoteResponse", "HeartbeatResponse", "VoteResponse"]
+    (answer,) = [message for message in rig.sent if isinstance(message, HeartbeatResponse)]
+    assert answer.promise is not None
+    assert answer.promise.round == 999
+
+
+async def test_other_tasks_run_between_what_waited_for_the_disk() -> None:
+    rig, taken, seen = Rig(), list[int](), list[int]()
+
+    def take(number: int) -> Callable[[Node, float], Ready]:
+        def action(node: Node, now: float) -> Ready:
+            taken.append(number)
+            if number == 1:  # happens while the others wait: takes its turn after them
+                rig.driver.do(10, take(10))
+            return Ready()
+
+        return action
+
+    async with rig.running():
+        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        for number in range(10):
+            rig.driver.do(number, take(number))
+        rig.disk.turns.put(None)
+        with fail_after(10):
+            while len(taken) < 11:
+                seen.append(len(taken))
+                await checkpoint()
+    assert taken == list(range(11))
+    assert len({count for count in seen if 0 < count < 11}) >= 3
+
+
 async def test_an_answer_that_needs_no_disk_leaves_at_once() -> None:
     rig = Rig()
     rig.node._voter.hard_state = rig.node._persisted = HardState(term=5, vote="n2", promise_seconds=0.18)
@@ -163,13 +217,13 @@ async def test_a_leader_whose_machine_slept_leads_no_more() -> None:
     rig = Rig(members=("n1",))
     async with rig.running():
         rig.disk.turns.put(None)
-        rig.driver.do(lambda node, now: node.set_fitness(100, now))
-        rig.driver.do(lambda node, now: node.tick(now))
+        rig.driver.do("fitness", lambda node, now: node.set_fitness(100, now))
+        rig.driver.do("tick", lambda node, now: node.tick(now))
         with fail_after(10):
             while rig.state is None or rig.state.role is not Role.LEADER:
                 await sleep(0.001)
         rig.clock.slept = True
-        rig.driver.do(lambda node, now: node.set_fitness(100, now))
+        rig.driver.do("fitness", lambda node, now: node.set_fitness(100, now))
         assert rig.node.state.role is Role.FOLLOWER
 
 
@@ -197,7 +251,7 @@ async def test_a_late_loop_reads_before_it_stands() -> None:
     async def read() -> None:
         await wait_readable(ours)
         ours.recv(1)
-        driver.do(lambda node, now: node.step(N2, Heartbeat(term=5, promise=PROMISE), now))
+        driver.do("heartbeat", lambda node, now: node.step(N2, Heartbeat(term=5, promise=PROMISE), now))
         heard.set()
 
     with ours, theirs:
@@ -205,7 +259,7 @@ async def test_a_late_loop_reads_before_it_stands() -> None:
         node._standing.at = Clock().now() + 0.4
         async with create_task_group() as tg:
             tg.start_soon(read)
-            driver.do(lambda node, now: node.set_fitness(100, now))
+            driver.do("fitness", lambda node, now: node.set_fitness(100, now))
             tg.start_soon(driver.run)
             await wait_all_tasks_blocked()
             theirs.send(b"x")

@@ -2,13 +2,16 @@
 
 Whatever happens is put to the node at once, in the task in which it happened, unless the disk is at work: then it
 waits its turn. So an answer to a heartbeat leaves before the task that read it goes back to sleep.
+
+What waits is bounded, however long the disk takes: of one key only the newest is kept, in the place of the older, as
+any message may be lost and a newer one says more. Afterwards it is put to the node one by one, and the other tasks run
+in between.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Protocol
 
@@ -69,15 +72,21 @@ class Driver:
         """
         self.node = node
         self._clock, self._disk, self._send, self._changed = clock, disk, send, changed
-        self._inbox: deque[Action] = deque()
+        self._inbox: dict[Hashable, Action] = {}
         self._unsaved: Ready | None = None
+        self._catches_up = False  # with what waited for the disk
         self._save_wanted, self._deadline_moved, self._saved = Event(), Event(), Event()
         self._sleeping_until = 0.0
 
-    def do(self, action: Action) -> None:
-        """Put something to the node: now, or when the disk has done its work."""
-        self._inbox.append(action)
-        self._pump()
+    def do(self, key: Hashable, action: Action) -> None:
+        """Put something to the node: now, or when the disk has done its work.
+
+        :param key: what it is about; it replaces what waits with the same key. There are few: the sender and kind of a
+            message, or the name of what happened here.
+        """
+        self._inbox[key] = action
+        while self._inbox and self._unsaved is None and not self._catches_up:
+            self._take_oldest()
 
     async def run(self) -> None:
         """Keep time and disk until cancelled.
@@ -89,19 +98,20 @@ class Driver:
             tg.start_soon(self._save, limiter)
             tg.start_soon(self._keep_time)
 
-    def _pump(self) -> None:
-        while self._inbox and self._unsaved is None:
-            action = self._inbox.popleft()
-            if self._clock.has_slept():
-                logger.warning("the machine was suspended; leadership ends with it")
-                self._inbox.appendleft(action)
-                action = _suspended
-            ready = action(self.node, self._clock.now())
-            if ready.hard_state is None:
-                self._emit(ready)
-            else:
-                self._unsaved = ready
-                self._save_wanted.set()
+    def _take_oldest(self) -> None:
+        if self._clock.has_slept():
+            logger.warning("the machine was suspended; leadership ends with it")
+            self._perform(_suspended)
+        if self._inbox and self._unsaved is None:
+            self._perform(self._inbox.pop(next(iter(self._inbox))))
+
+    def _perform(self, action: Action) -> None:
+        ready = action(self.node, self._clock.now())
+        if ready.hard_state is None:
+            self._emit(ready)
+        else:
+            self._unsaved = ready
+            self._save_wanted.set()
 
     def _emit(self, ready: Ready) -> None:
         if ready.messages:
@@ -122,10 +132,13 @@ class Driver:
                 logger.warning(
                     "saving the vote took %.0f ms; a slower timing profile would suit this disk", seconds * 1e3
                 )
-            self._unsaved = None
+            self._unsaved, self._catches_up = None, True
             self._emit(ready)
-            self._pump()
             self._saved.set()
+            while self._inbox and self._unsaved is None:
+                self._take_oldest()
+                await anyio.lowlevel.checkpoint()
+            self._catches_up = False
 
     async def _keep_time(self) -> None:
         while True:
@@ -138,7 +151,7 @@ class Driver:
             await anyio.lowlevel.checkpoint()
             await anyio.lowlevel.checkpoint()
             if self._unsaved is None and self._clock.now() >= self.node.deadline:
-                self.do(_tick)
+                self.do("tick", _tick)
 
     async def _sleep_until_deadline(self) -> bool:
         """Sleep; return whether the deadline has come and did not move meanwhile."""

@@ -171,12 +171,12 @@ class RaftElection:
         assert self._driver is not None  # the transport runs within `run`
         if isinstance(message, TransferResponse) and (answer := self._answers.pop(message.request, None)) is not None:
             answer(message.refusal)
-        self._driver.do(lambda node, now: node.step(sender, message, now))
+        self._driver.do((sender.name, type(message)), lambda node, now: node.step(sender, message, now))
 
     def lost(self, peer: str) -> None:
         """Take the hint that a connection from or to a peer ended."""
         assert self._driver is not None  # as above
-        self._driver.do(lambda node, now: node.disconnected(peer, now))
+        self._driver.do((peer, "lost"), lambda node, now: node.disconnected(peer, now))
 
     def _tell(self, seat: Seat, state: SoftState) -> None:
         # The order of the two readings matters: a stall between them makes the tenure end earlier, never later.
@@ -220,7 +220,7 @@ class RaftElection:
     def _set_fitness(self) -> None:
         fitness = min((seat.candidacy.fitness.value for seat in self._seats.values()), default=NOT_STANDING)
         if self._driver is not None:
-            self._driver.do(lambda node, now: node.set_fitness(fitness, now))
+            self._driver.do("fitness", lambda node, now: node.set_fitness(fitness, now))
 
     async def _release_if_last(self) -> None:
         """The addresses of a candidacy that ended are gone. If it was the last, somebody else shall lead."""
@@ -235,7 +235,7 @@ class RaftElection:
             has_heir.set(any(isinstance(message, Release) and message.heir is not None for message in messages))
             return ready
 
-        self._driver.do(release)
+        self._driver.do("release", release)
         if has_heir.value:  # stay and vote until it leads
             await self._state.wait_until(
                 lambda state: state is not None and state.leader not in (None, self._process.name)
@@ -249,7 +249,9 @@ class RaftElection:
             for seat in tuple(self._seats.values()):  # each was told already that it does not lead
                 await self._withdrawn(seat.candidacy)
             if self._driver is not None:
-                self._driver.do(lambda node, now: node.release(now) if node.state.yielding_to else node.tick(now))
+                self._driver.do(
+                    "yield", lambda node, now: node.release(now) if node.state.yielding_to else node.tick(now)
+                )
 
     async def _withdrawn(self, candidacy: Candidacy) -> None:
         if candidacy.withdrawn is not None:
@@ -273,12 +275,12 @@ class RaftElection:
                 refusal.set(node.transfer(to, now))
                 return node.tick(now)
 
-            driver.do(transfer)
+            driver.do("transfer", transfer)
         else:
             request = self._rng.getrandbits(32)
             self._answers[request] = refusal.set
             leader = state.leader
-            driver.do(lambda node, now: node.request(leader, TransferRequest(request=request, to=to)))
+            driver.do("request", lambda node, now: node.request(leader, TransferRequest(request=request, to=to)))
         with move_on_after(ANSWER_SECONDS):
             return await refusal.wait_until(lambda text: text is not None) or ""
         return f"the leader {state.leader} does not answer"
