@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,9 +17,11 @@ from anyio import CancelScope, Event, create_task_group, current_time, fail_afte
 from kubevip import Candidacy, Duration, Following, Host, Latest, Leadership, Leading, Placement, Port
 from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsStatus
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
-from kubevip_election_raft import _instance
+from kubevip_election_raft import _election, _instance
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
+from kubevip_election_raft._driver import Action
 from kubevip_election_raft._election import RaftElection
+from kubevip_election_raft._messages import TransferRequest
 from kubevip_election_raft._storage import StorageError
 from kubevip_election_raft.plugin import RAFT
 
@@ -214,6 +216,28 @@ async def test_move_to_a_member_that_stands_for_nothing_is_refused(tmp_path: Pat
         await sleep(0.2)  # the leader hears of it with the next heartbeats
         with pytest.raises(ElectionError, match=f"group 'api' is not moved to {second}: {second} stands for no group"):
             await rig.elections[third].move("api", second)
+
+
+async def test_a_leader_that_does_not_answer_is_told_and_not_waited_for_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_election, "ANSWER_SECONDS", 0.1)
+    rig = Rig(tmp_path)
+    async with rig.running():
+        first = await rig.leader()
+        second, third = (name for name in rig.stands if name != first)
+        driver = rig.elections[first]._driver
+        assert driver is not None
+        do = driver.do
+
+        def lose_request(key: Hashable, action: Action) -> None:
+            if key != (third, TransferRequest):
+                do(key, action)
+
+        monkeypatch.setattr(driver, "do", lose_request)
+        with pytest.raises(ElectionError, match=f"the leader {first} does not answer"):
+            await rig.elections[third].move("api", second)
+        assert rig.elections[third]._answers == {}
 
 
 async def test_an_unfit_leader_hands_over_after_it_has_withdrawn(tmp_path: Path) -> None:

@@ -276,14 +276,19 @@ class RaftElection:
                 return node.tick(now)
 
             driver.do("transfer", transfer)
-        else:
-            request = self._rng.getrandbits(32)
-            self._answers[request] = refusal.set
-            leader = state.leader
+            return await self._answer(refusal, state.leader)
+        request, leader = self._rng.getrandbits(32), state.leader
+        self._answers[request] = refusal.set
+        try:
             driver.do("request", lambda node, now: node.request(leader, TransferRequest(request=request, to=to)))
+            return await self._answer(refusal, leader)
+        finally:
+            self._answers.pop(request, None)
+
+    async def _answer(self, refusal: Latest[str | None], leader: str) -> str:
         with move_on_after(ANSWER_SECONDS):
             return await refusal.wait_until(lambda text: text is not None) or ""
-        return f"the leader {state.leader} does not answer"
+        return f"the leader {leader} does not answer"
 
 
 def _cause_of(rise: Rise, offset: float) -> Cause:
