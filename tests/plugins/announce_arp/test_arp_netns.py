@@ -256,3 +256,57 @@ async def test_leaving_does_not_wait_for_the_kernel_to_close_sockets(wire: Wire,
                 started = time.monotonic()
             took.append(time.monotonic() - started)
         assert sorted(took)[5] < 0.005
+
+
+async def test_an_address_that_is_gone_is_reported_and_not_announced_until_it_is_back(
+    wire: Wire, shell: Shell, tmp_path: Path
+) -> None:
+    healths: list[Health] = []
+    shell("ip address add 10.9.0.100/32 dev e0")
+    config = ArpConfig(count=2, interval=Duration(0.3), refresh=Duration(1))
+    async with ARP.open(config, make_host(tmp_path)) as announcer:
+        async with announcer.announce(VIP4, make_tenure(group="api"), healths.append):
+            await sleep(0.05)
+            assert taken(wire) == ["request", "reply"]
+            shell("ip address del 10.9.0.100/32 dev e0")
+            await sleep(1.5)
+            assert taken(wire) == []
+            assert healths == [
+                Health(),
+                Health(level=Level.DEGRADED, reason="10.9.0.100 is gone from its device"),
+            ]
+            shell("ip address add 10.9.0.100/32 dev e0")
+            await sleep(0.1)
+            assert taken(wire) == ["request", "reply"]
+            await sleep(0.4)
+            assert taken(wire) == ["request", "reply"]  # the schedule began again
+            assert healths[2:] == [Health()]
+
+
+async def test_an_address_that_goes_from_another_device_is_not_gone(wire: Wire, shell: Shell, tmp_path: Path) -> None:
+    healths: list[Health] = []
+    shell("ip address add 10.9.0.100/32 dev e0; ip address add 10.9.0.100/32 dev e1")
+    config = ArpConfig(count=3, interval=Duration(0.1))
+    async with ARP.open(config, make_host(tmp_path)) as announcer:
+        async with announcer.announce(VIP4, make_tenure(group="api"), healths.append):
+            shell("ip address del 10.9.0.100/32 dev e1")
+            await sleep(0.4)
+            assert taken(wire) == ["request", "reply"] * 3
+            assert healths == [Health()]
+
+
+async def test_the_end_of_an_earlier_tenure_is_not_reported_in_a_new_one(
+    wire: Wire, shell: Shell, tmp_path: Path
+) -> None:
+    healths: list[Health] = []
+    shell("ip address add 10.9.0.100/32 dev e0")
+    async with ARP.open(ArpConfig(), make_host(tmp_path)) as announcer:
+        async with announcer.announce(VIP4, make_tenure(group="api"), lambda health: None):
+            await sleep(0.05)
+        shell("ip address del 10.9.0.100/32 dev e0; ip address add 10.9.0.100/32 dev e0")  # not read before the next
+        async with announcer.announce(VIP4, make_tenure(group="api", term=2), healths.append):
+            await sleep(0.4)
+            assert healths == [Health()]
+            wire.heard()
+            await sleep(1)
+            assert taken(wire) == ["request", "reply"]

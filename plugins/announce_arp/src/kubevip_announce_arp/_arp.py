@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("kubevip.arp")
 
+# An address that is put back sooner is not reported: its owner does so at once, and what is told at the beginning of
+# a tenure may still be about the end of the one before.
+_GONE_SECONDS = 0.1
+
 
 @define(eq=False)
 class _Announced:
@@ -46,8 +51,19 @@ class _Announced:
     conflict: ConflictPolicy
     rival: bytes = b""
     trouble: str = ""
+    """Why the last frames could not be sent; "" when they could."""
+    is_gone: bool = False
+    """Whether the address went from its device and has not come back."""
+    tell_gone_at: float = math.inf
+    """When to report that it is gone; infinite when that is done."""
     health: Health | None = None
     changed: Event = field(factory=Event)
+
+    def due_at(self) -> float:
+        """Return when there is something to send or to report."""
+        send_at = math.inf if self.is_gone else self.schedule.due_at
+        settled_at = self.conflict.settled_at if self.rival else math.inf
+        return min(send_at, settled_at, self.tell_gone_at)
 
 
 @asynccontextmanager
@@ -139,15 +155,18 @@ class ArpAnnouncer:
 
     async def _repeat(self, announced: _Announced) -> None:
         while True:
-            settled_at = announced.conflict.settled_at
-            due_at = announced.schedule.due_at if not announced.rival else min(announced.schedule.due_at, settled_at)
-            with move_on_at(due_at):
+            with move_on_at(announced.due_at()):
                 await announced.changed.wait()
             announced.changed = Event()
             now = current_time()
             if announced.rival and now >= announced.conflict.settled_at:
                 announced.rival = b""
-            if now >= announced.schedule.due_at:
+            if now >= announced.tell_gone_at:
+                announced.tell_gone_at = math.inf
+                _logger.info(
+                    "gone vip=%s address=%s: not announced meanwhile", announced.vip.name, announced.vip.address
+                )
+            if now >= announced.schedule.due_at and not announced.is_gone:
                 await self._send(announced)
             self._tell(announced)
 
@@ -158,6 +177,8 @@ class ArpAnnouncer:
         frames = self._frames_for(vip.address, segment.device.hardware_address, is_router=is_router)
         if (delay := segment.delay(len(frames))) > 0:
             await sleep(delay)
+        if announced.is_gone:  # meanwhile; the schedule begins again when it is back
+            return
         announced.trouble = ""
         for frame in frames:
             if announced.tenure.remaining_seconds <= 0:
@@ -220,16 +241,26 @@ class ArpAnnouncer:
         """Announce again what came back: a link, an address; or what has another hardware address now."""
         if isinstance(event, AddressEvent):
             announced = self._announced.get(event.address)
-            if announced is not None:
-                if event.is_gone:
-                    announced.trouble = f"{event.address} is gone from its device"
-                elif announced.trouble:
-                    self._again(announced)
+            if announced is not None and event.ifindex == announced.segment.device.index:
+                self._look(announced)
             return
         for name in [event.name] if event is not None else list(self._segments):
             device = self._devices.device_named(name)
             if name in self._segments and device is not None:
                 self._follow(self._segments[name], device)
+        for announced in self._announced.values():
+            if announced.is_gone:
+                self._look(announced)
+
+    def _look(self, announced: _Announced) -> None:
+        """See whether an address that was on its device still is, or is again."""
+        if not self._devices.has(announced.segment.device.index, announced.vip.address):
+            if not announced.is_gone:
+                announced.is_gone, announced.tell_gone_at = True, current_time() + _GONE_SECONDS
+                announced.changed.set()
+        elif announced.is_gone or announced.trouble:
+            announced.is_gone, announced.tell_gone_at = False, math.inf
+            self._again(announced)
 
     def _follow(self, segment: Segment, device: Device) -> None:
         old = segment.device
@@ -253,7 +284,10 @@ class ArpAnnouncer:
         announced.changed.set()
 
     def _tell(self, announced: _Announced) -> None:
-        if announced.trouble:
+        if announced.is_gone and announced.tell_gone_at == math.inf:
+            reason = f"{announced.vip.address} is gone from its device"
+            health = Health(level=Level.DEGRADED, reason=reason)
+        elif announced.trouble:
             health = Health(level=Level.DEGRADED, reason=announced.trouble)
         elif announced.rival:
             # not a reason to leave: it would be claimed from the next node just the same
