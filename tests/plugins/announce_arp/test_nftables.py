@@ -6,15 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubevip_announce_arp import _netlink as netlink
 from kubevip_announce_arp import _nftables as nft
 from kubevip_announce_arp._fence_tables import FenceTables, table_name
 
 
 def test_attributes_are_padded_and_their_length_is_not() -> None:
-    assert nft.attribute(1, b"abc") == struct.pack("=HH", 7, 1) + b"abc\0"
+    assert netlink.attribute(1, b"abc") == struct.pack("=HH", 7, 1) + b"abc\0"
     assert nft.text(2, "alive") == struct.pack("=HH", 10, 2) + b"alive\0\0\0"
     assert nft.number(3, -4) == struct.pack("=HH", 8, 3) + b"\xff\xff\xff\xfc"
-    assert nft.nested(4, nft.attribute(1, b"abcd")) == struct.pack("=HH", 12, 0x8004) + nft.attribute(1, b"abcd")
+    assert nft.nested(4, netlink.attribute(1, b"abcd")) == struct.pack("=HH", 12, 0x8004) + netlink.attribute(
+        1, b"abcd"
+    )
 
 
 def test_a_batch_numbers_its_messages_and_asks_for_one_answer() -> None:
@@ -26,31 +29,31 @@ def test_a_batch_numbers_its_messages_and_asks_for_one_answer() -> None:
         heads.append((length, kind, flags, sequence, port))
         data = data[length:]
     assert heads == [
-        (20, 0x10, nft.REQUEST, 40, 0),
-        (20, 0x0A00, nft.REQUEST | nft.CREATE, 41, 0),
-        (20, 0x0A02, nft.REQUEST | nft.ACK, 42, 0),
-        (20, 0x11, nft.REQUEST, 43, 0),
+        (20, 0x10, netlink.REQUEST, 40, 0),
+        (20, 0x0A00, netlink.REQUEST | nft.CREATE, 41, 0),
+        (20, 0x0A02, netlink.REQUEST | netlink.ACK, 42, 0),
+        (20, 0x11, netlink.REQUEST, 43, 0),
     ]
     assert last == 42
 
 
 def test_an_element_bears_its_key_and_verdict() -> None:
-    found = nft.attributes_of(nft.element(b"\x0a\x00\x00\x05", goto="g7")[4:], 0)
-    assert nft.attributes_of(found[1], 0) == {1: b"\x0a\x00\x00\x05"}
-    verdict = nft.attributes_of(found[2], 0)
-    assert nft.attributes_of(verdict[2], 0) == {1: b"\xff\xff\xff\xfc", 2: b"g7\0"}
+    found = netlink.attributes_of(nft.element(b"\x0a\x00\x00\x05", goto="g7")[4:], 0)
+    assert netlink.attributes_of(found[1], 0) == {1: b"\x0a\x00\x00\x05"}
+    verdict = netlink.attributes_of(found[2], 0)
+    assert netlink.attributes_of(verdict[2], 0) == {1: b"\xff\xff\xff\xfc", 2: b"g7\0"}
 
 
 def test_answers_are_told_apart_by_number() -> None:
     good = struct.pack("=IHHII", 20, 2, 0, 7, 0) + struct.pack("=i", 0)
     bad = struct.pack("=IHHII", 20, 2, 0, 8, 0) + struct.pack("=i", -2)
-    assert [(answer.sequence, answer.error) for answer in nft.answers(good + bad)] == [(7, 0), (8, 2)]
+    assert [(answer.sequence, answer.error) for answer in netlink.messages(good + bad)] == [(7, 0), (8, 2)]
 
 
 @given(st.binary(max_size=200))
 def test_noise_never_raises(data: bytes) -> None:
-    for answer in nft.answers(data):
-        nft.attributes_of(answer.body)
+    for answer in netlink.messages(data):
+        netlink.attributes_of(answer.body, 4)
 
 
 @pytest.mark.parametrize(("instance", "name"), [("default", "kubevip_fence_default"), ("svc-2", "kubevip_fence_svc_2")])
@@ -62,9 +65,9 @@ def keys(changes: list[nft.Change]) -> list[tuple[int, int, str, int]]:
     """Family, message, set and key of changes of elements."""
     found: list[tuple[int, int, str, int]] = []
     for change in changes:
-        attributes = nft.attributes_of(change.attributes, 0)
-        element = nft.attributes_of(attributes[3], 0)[1]
-        key = nft.attributes_of(nft.attributes_of(element, 0)[1], 0)[1]
+        attributes = netlink.attributes_of(change.attributes, 0)
+        element = netlink.attributes_of(attributes[3], 0)[1]
+        key = netlink.attributes_of(netlink.attributes_of(element, 0)[1], 0)[1]
         found.append((change.family, change.kind, attributes[2].decode().rstrip("\0"), struct.unpack("=I", key)[0]))
     return found
 
@@ -93,8 +96,8 @@ def test_many_addresses_are_few_messages_that_fit() -> None:
 
 def test_what_begins_has_its_lifetime_and_does_not_count_yet() -> None:
     change = FenceTables("t").begin({(3, 0): 150})[0]
-    element = nft.attributes_of(nft.attributes_of(change.attributes, 0)[3], 0)[1]
-    assert nft.attributes_of(element, 0)[4] == struct.pack("!Q", 150)
+    element = netlink.attributes_of(netlink.attributes_of(change.attributes, 0)[3], 0)[1]
+    assert netlink.attributes_of(element, 0)[4] == struct.pack("!Q", 150)
     assert {change[2] for change in keys(FenceTables("t").begin({(3, 0): 150}))} == {"alive"}
 
 

@@ -27,6 +27,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from kubevip_announce_arp import _nftables as nft
+from kubevip_announce_arp._netlink import attribute
 from kubevip_announce_arp._nftables import ARP, INET, Change
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class FenceTables:
         if flags & nft.SET_MAP:
             body += nft.number(6, nft.TYPE_VERDICT)
         if lifetime_ms:
-            body += nft.attribute(11, struct.pack("!Q", lifetime_ms))
+            body += attribute(11, struct.pack("!Q", lifetime_ms))
         return Change(family, nft.NEWSET, nft.CREATE, body + nft.number(10, identity))
 
     def _chain(self, family: int, name: str, rules: tuple[bytes, ...], hooked: bytes = b"") -> list[Change]:
@@ -230,7 +231,7 @@ class FenceTables:
 @cache
 def _key_attribute(key: Key) -> bytes:
     group, slot = key
-    return nft.nested(1, nft.attribute(1, struct.pack("=I", group << 1 | slot)))
+    return nft.nested(1, attribute(1, struct.pack("=I", group << 1 | slot)))
 
 
 @cache
@@ -239,7 +240,7 @@ def _element(key: Key) -> bytes:
 
 
 def _timed(key: Key, lifetime_ms: int) -> bytes:
-    return nft.nested(1, _key_attribute(key), nft.attribute(4, struct.pack("!Q", lifetime_ms)))
+    return nft.nested(1, _key_attribute(key), attribute(4, struct.pack("!Q", lifetime_ms)))
 
 
 def _chunks(elements: list[bytes]) -> Iterator[list[bytes]]:

@@ -1,4 +1,4 @@
-"""nf_tables messages as bytes: attributes, expressions, batches and the kernel's answers. Pure, standard library only.
+"""nf_tables messages as bytes: attributes, expressions, batches. Pure, standard library only.
 
 Layouts and numbers are those of include/uapi/linux/netlink.h, netfilter/nfnetlink.h and netfilter/nf_tables.h. What
 is not needed for a fence is not here.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from kubevip_announce_arp._netlink import ACK, REQUEST, attribute, message
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 NETLINK_NETFILTER = 12
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
@@ -20,8 +22,8 @@ INET, ARP = 1, 3  # NFPROTO_INET, NFPROTO_ARP
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE = 0, 1, 2, 3, 4, 6
 NEWSET, NEWSETELEM, DELSETELEM, NEWGEN, GETGEN = 9, 12, 14, 15, 16
 
-REQUEST, ACK, CREATE, APPEND = 0x1, 0x4, 0x400, 0x800
-ERROR, BATCH_BEGIN, BATCH_END = 0x2, 0x10, 0x11
+CREATE, APPEND = 0x400, 0x800
+BATCH_BEGIN, BATCH_END = 0x10, 0x11
 
 SET_MAP, SET_TIMEOUT = 0x8, 0x10
 TYPE_IPV4, TYPE_IPV6, TYPE_MARK, TYPE_VERDICT = 7, 8, 19, 0xFFFFFF00  # as nft(8) numbers them, so that it can print
@@ -37,21 +39,6 @@ class Change(NamedTuple):
     kind: int
     flags: int
     attributes: bytes
-
-
-class Answer(NamedTuple):
-    """What the kernel said of one message: its sequence number, its kind, an errno (0 = done), and the rest."""
-
-    sequence: int
-    kind: int
-    error: int
-    body: bytes
-
-
-def attribute(kind: int, data: bytes) -> bytes:
-    """Encode one attribute, padded to four bytes."""
-    length = 4 + len(data)
-    return struct.pack("=HH", length, kind) + data + bytes(-length % 4)
 
 
 def nested(kind: int, *inner: bytes) -> bytes:
@@ -126,11 +113,6 @@ def element(key: bytes, *, goto: str | None = None) -> bytes:
     return nested(1, nested(1, attribute(1, key)), data)
 
 
-def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """Encode one netlink message."""
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
-
-
 def query(kind: int, family: int, sequence: int, attributes: bytes = b"") -> bytes:
     """Encode one question."""
     return message(SUBSYSTEM << 8 | kind, REQUEST, sequence, struct.pack("!BBH", family, 0, 0) + attributes)
@@ -151,30 +133,3 @@ def batch(changes: Iterable[Change], first: int) -> tuple[bytes, int]:
         parts.append(message(SUBSYSTEM << 8 | change.kind, flags, sequence, body))
     parts.append(message(BATCH_END, REQUEST, sequence + 1, struct.pack("!BBH", 0, 0, SUBSYSTEM)))
     return b"".join(parts), sequence
-
-
-def answers(data: bytes) -> Iterator[Answer]:
-    """Decode what the kernel sent; stops at the first message that is cut short."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data, offset)
-        if length < 16 or offset + length > len(data):
-            return
-        body = data[offset + 16 : offset + length]
-        error = 0
-        if kind == ERROR and len(body) >= 4:
-            error = -int(struct.unpack_from("=i", body)[0])
-        yield Answer(sequence, kind, error, body)
-        offset += (length + 3) & ~3
-
-
-def attributes_of(body: bytes, offset: int = 4) -> dict[int, bytes]:
-    """Decode the attributes of a message behind its fixed header of `offset` bytes; the last of each kind wins."""
-    found: dict[int, bytes] = {}
-    while offset + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, offset)
-        if length < 4 or offset + length > len(body):
-            break
-        found[kind & 0x3FFF] = body[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-    return found

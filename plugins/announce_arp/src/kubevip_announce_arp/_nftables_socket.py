@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from kubevip_announce_arp import _netlink as netlink
 from kubevip_announce_arp import _nftables as nft
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class NftablesSocket:
         self._sequence = last + 1
         self._socket.send(data)
         while True:
-            for answer in nft.answers(self._receive()):
-                if answer.kind != nft.ERROR or answer.sequence < first:
+            for answer in netlink.messages(self._receive()):
+                if answer.kind != netlink.ERROR or answer.sequence < first:
                     continue
                 if answer.error:
                     raise OSError(
@@ -99,11 +100,11 @@ class NftablesSocket:
         self._sequence += 1
         self._socket.send(nft.query(kind, family, self._sequence, attributes))
         while True:
-            for answer in nft.answers(self._receive()):
+            for answer in netlink.messages(self._receive()):
                 if answer.sequence != self._sequence:
                     continue
-                if answer.kind != nft.ERROR:
-                    return nft.attributes_of(answer.body)
+                if answer.kind != netlink.ERROR:
+                    return netlink.attributes_of(answer.body, 4)
                 if answer.error in (2, 0):  # ENOENT
                     return None
                 raise OSError(answer.error, f"nf_tables question: {os.strerror(answer.error)}")

@@ -12,12 +12,14 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
+from kubevip_announce_arp._netlink import ACK, ERROR, REQUEST, attribute, attributes_of, message, messages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NETLINK_ROUTE = 0
 NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
-REQUEST, ACK, REPLACE, EXCLUSIVE, CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
+REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS = 0x1, 0x10, 0x100
 
 _ADDRESS, _LOCAL, _LABEL, _CACHEINFO, _FLAGS, _PROTO = 1, 2, 3, 6, 8, 11
@@ -58,10 +60,6 @@ def label(device: str) -> str:
     return marked if len(marked.encode()) <= _LABEL_BYTES else ""
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
-
-
 def set_address(
     address: IPv4Address | IPv6Address,
     index: int,
@@ -81,15 +79,15 @@ def set_address(
     is_ipv4 = address.version == 4
     flags = 0 if is_ipv4 else _NODAD | _NOPREFIXROUTE
     body = struct.pack("=BBBBi", address_family(address), address.max_prefixlen, flags & 0xFF, 0, index)
-    body += _attribute(_LOCAL, address.packed) + _attribute(_ADDRESS, address.packed)
-    body += _attribute(_CACHEINFO, struct.pack("=IIII", 0, lifetime_seconds, 0, 0))
-    body += _attribute(_PROTO, bytes((PROTOCOL,)))
+    body += attribute(_LOCAL, address.packed) + attribute(_ADDRESS, address.packed)
+    body += attribute(_CACHEINFO, struct.pack("=IIII", 0, lifetime_seconds, 0, 0))
+    body += attribute(_PROTO, bytes((PROTOCOL,)))
     if is_ipv4 and (marked := label(device)):
-        body += _attribute(_LABEL, marked.encode() + b"\0")
+        body += attribute(_LABEL, marked.encode() + b"\0")
     if flags:
-        body += _attribute(_FLAGS, struct.pack("=I", flags))
+        body += attribute(_FLAGS, struct.pack("=I", flags))
     how = EXCLUSIVE if is_new else REPLACE
-    return _message(NEWADDR, REQUEST | ACK | CREATE | how, sequence, body)
+    return message(NEWADDR, REQUEST | ACK | CREATE | how, sequence, body)
 
 
 def delete_address(address: IPv4Address | IPv6Address, index: int, *, sequence: int) -> bytes:
@@ -98,8 +96,8 @@ def delete_address(address: IPv4Address | IPv6Address, index: int, *, sequence: 
     IPv4 compares the prefix length only when IFA_ADDRESS is given (inet_rtm_deladdr); IPv6 always does.
     """
     body = struct.pack("=BBBBi", address_family(address), address.max_prefixlen, 0, 0, index)
-    body += _attribute(_LOCAL, address.packed) + _attribute(_ADDRESS, address.packed)
-    return _message(DELADDR, REQUEST | ACK, sequence, body)
+    body += attribute(_LOCAL, address.packed) + attribute(_ADDRESS, address.packed)
+    return message(DELADDR, REQUEST | ACK, sequence, body)
 
 
 def address_family(address: IPv4Address | IPv6Address) -> int:
@@ -109,14 +107,14 @@ def address_family(address: IPv4Address | IPv6Address) -> int:
 
 def acknowledgements(data: bytes) -> Iterator[tuple[int, int]]:
     """Decode the kernel's answers: (sequence, errno), errno 0 for success."""
-    for kind, sequence, body in _messages(data):
-        if kind == 0x2 and len(body) >= 4:
-            yield sequence, -int(struct.unpack_from("=i", body)[0])
+    for answer in messages(data):
+        if answer.kind == ERROR and len(answer.body) >= 4:
+            yield answer.sequence, answer.error
 
 
 def events(data: bytes) -> Iterator[AddressEvent | LinkEvent]:
     """Decode what the kernel tells of links and addresses; what is cut short or of another kind is left out."""
-    for kind, _, body in _messages(data):
+    for kind, _, body in messages(data):
         event: AddressEvent | LinkEvent | None = None
         if kind in (NEWADDR, DELADDR):
             event = _address_event(body, is_gone=kind == DELADDR)
@@ -126,36 +124,11 @@ def events(data: bytes) -> Iterator[AddressEvent | LinkEvent]:
             yield event
 
 
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, flags, sequence, 0) + body
-
-
-def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data, offset)
-        if length < 16 or offset + length > len(data):
-            return
-        yield kind, sequence, data[offset + 16 : offset + length]
-        offset += (length + 3) & ~3
-
-
-def _attributes(body: bytes, offset: int) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    while offset + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, offset)
-        if length < 4 or offset + length > len(body):
-            break
-        found[kind & 0x3FFF] = body[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-    return found
-
-
 def _address_event(body: bytes, *, is_gone: bool) -> AddressEvent | None:
     if len(body) < 8:
         return None
     family, prefix_length, flags, _, index = struct.unpack_from("=BBBBi", body)
-    found = _attributes(body, 8)
+    found = attributes_of(body, 8)
     packed = found.get(_LOCAL, found.get(_ADDRESS, b""))
     address: IPv4Address | IPv6Address
     if family == socket.AF_INET and len(packed) == 4:
@@ -178,9 +151,9 @@ def _link_event(body: bytes, *, is_gone: bool) -> LinkEvent | None:
     family, _, hardware_type, index, flags, _ = struct.unpack_from("=BBHiII", body)
     if family != 0:  # a bridge speaking of its port: not the device itself
         return None
-    found = _attributes(body, 16)
+    found = attributes_of(body, 16)
     name = _text(found.get(_LINK_NAME, b""))
-    kind = _text(_attributes(found.get(_LINK_INFO, b""), 0).get(_INFO_KIND, b""))
+    kind = _text(attributes_of(found.get(_LINK_INFO, b""), 0).get(_INFO_KIND, b""))
     master = found.get(_LINK_MASTER, b"")
     number = int(struct.unpack("=I", master)[0]) if len(master) == 4 else 0
     return LinkEvent(index, name, flags, hardware_type, found.get(_LINK_ADDRESS, b""), number, kind, is_gone)
