@@ -7,7 +7,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint wheels constraints clean
+.PHONY: help setup demo test lint wheels simulate constraints clean
 
 help:            ## Show what there is to make
 	@sed -n 's/^\([a-z%-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,8 +38,8 @@ bench-%: setup   ## Run benchmarks/NAME.py; prints a table, writes build/bench/N
 	@mkdir -p build/bench
 	$(BIN)/python benchmarks/$*.py --json build/bench/$*.json $(ARGS)
 
-simulate: setup  ## Run SEEDS seeded schedules of the raft simulator
-	$(BIN)/python -m pytest tests/plugins/election_raft/test_simulation.py --seeds $(or $(SEEDS),10000) $(ARGS)
+simulate: setup  ## Run SEEDS seeded schedules of the raft simulator, from the seed FIRST on
+	$(BIN)/python -m tests.plugins.election_raft.simulator --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0)
 
 constraints: setup ## Write down the versions that are installed now
 	$(BIN)/python -m pip list --format=freeze | grep -viE '^(kubevip|uv=|pip=|setuptools)' | sort -f > constraints.txt
