@@ -62,7 +62,7 @@ class Rig:
         self.opening: dict[str, Exception | None] = {}
         self.board = Board(node="n1", instance="test")
         context = Context(board=self.board, observers=Observers(), rng=Random(1))
-        self.reconciler = Reconciler(make_host(state_dir), context)
+        self.reconciler = Reconciler(make_host(state_dir), context, released=lambda: self.record("released"))
         self.wanted: Latest[Resolved | None] = Latest(None)
         services = {
             (Kind.ELECTION, "raft"): self.election,
@@ -152,8 +152,8 @@ async def test_stopping_everything_withdraws_then_releases_then_closes_services(
         await sleep(1)
         rig.record.clear()
     order = [word for word in rig.record.words if " shop" not in word]
-    assert order[:4] == ["close apiserver", "arp withdraw api", "address withdraw api", "release api"]
-    assert sorted(order[4:]) == ["close address", "close arp", "close raft", "close tcp"]
+    assert order[:5] == ["close apiserver", "arp withdraw api", "address withdraw api", "release api", "released"]
+    assert sorted(order[5:]) == ["close address", "close arp", "close raft", "close tcp"]
 
 
 async def test_the_announcers_are_open_before_the_candidacy_begins(rig: Rig) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import secrets
 import signal
 import sys
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,9 @@ HARD_STOP_SECONDS = 12
 #: event loop hands something to a thread (a kernel lease, a vote that is synced) while it is busy itself.
 SWITCH_SECONDS = 0.0005
 
+#: How far a process that holds nothing any more steps back while it stops.
+STOPPING_NICENESS = 10
+
 
 def run(options: Options) -> int:
     """Run a node until it is asked to stop; return the exit status.
@@ -94,7 +99,7 @@ class _Node:
             allow_insecure=options.insecure,
         )
         context = Context(board=self._board, observers=self._observers, rng=rng)
-        self._reconciler = Reconciler(host, context, inside=self._inside)
+        self._reconciler = Reconciler(host, context, inside=self._inside, released=_step_back)
         self._stopping = Event()
         self._status_code = 0
 
@@ -154,3 +159,9 @@ class _Node:
     def _status(self) -> Mapping[str, object]:
         services = {(kind.value, name): task.status() for kind, name, task in self._reconciler.services()}
         return status_of(self._board.snapshot(), services, since=self._sources.since, refused=self._sources.refused)
+
+
+def _step_back() -> None:
+    """Leave the processors to whoever takes over on this machine: what is left of the stop is in nobody's way."""
+    with suppress(OSError, AttributeError):  # refused by the machine, or not Unix
+        os.nice(STOPPING_NICENESS)

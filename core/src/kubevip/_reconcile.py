@@ -68,7 +68,8 @@ class Reconciler:
     """Runs what is wanted.
 
     `inside(instance_kind, name)` supplies what a service runs while it is open (sources and agents do, others wait).
-    `applied` is the configuration of which everything was started.
+    `released` is called when everything is stopping and no address is held nor stood for any more. `applied` is the
+    configuration of which everything was started.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Reconciler:
         context: Context,
         *,
         inside: Callable[[Kind, str], Callable[[Any], Awaitable[None]] | None] = lambda kind, name: None,
+        released: Callable[[], None] = lambda: None,
     ) -> None:
         self.applied: Latest[Resolved | None] = Latest(None)
-        self._host, self._context, self._inside = host, context, inside
+        self._host, self._context, self._inside, self._released = host, context, inside, released
         self._running: dict[Key, Running] = {}
         self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
         self._standings: dict[str, Standing] = {}
@@ -205,6 +207,8 @@ class Reconciler:
                     self._running[key].scope.cancel()
             for key in keys:
                 await self._running.pop(key).done.wait()
+            if "group" in rank:
+                self._released()
 
     def _task(self, unit: Unit) -> Task:
         match unit:
