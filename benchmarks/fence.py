@@ -5,17 +5,14 @@ Runs in a network namespace of its own. `make bench-fence`, or python benchmarks
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
+
+from report import Row, arguments, enter_network_namespace, publish, row
 
 from kubevip_announce_arp._fence import TICK_SECONDS, Fence
 from kubevip_announce_arp._fence_tables import FenceTables, table_name
@@ -23,25 +20,15 @@ from kubevip_announce_arp._kernel import Kernel, Place, Work
 from kubevip_announce_arp._nftables_socket import NftablesSocket
 from kubevip_announce_arp._rtnetlink_socket import AddressSocket
 
-CLONE_NEWNET = 0x40000000
-Result = dict[str, str | int | float]
 
-
-def measure(what: str, rounds: int, act: Callable[[], object]) -> Result:
+def measure(case: str, rounds: int, act: Callable[[], object]) -> Row:
     act()
     took: list[float] = []
     for _ in range(rounds):
         started = time.perf_counter()
         act()
         took.append((time.perf_counter() - started) * 1e6)
-    return show(what, took)
-
-
-def show(what: str, took: list[float]) -> Result:
-    took.sort()
-    median, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
-    print(f"{what:<58} {median:>10.0f} {p99:>10.0f}")
-    return {"what": what, "rounds": len(took), "median_us": median, "p99_us": p99}
+    return row(case, took, "us")
 
 
 def make_fence(groups: int, addresses: int) -> Fence:
@@ -52,9 +39,8 @@ def make_fence(groups: int, addresses: int) -> Fence:
     return fence
 
 
-def run(rounds: int) -> list[Result]:
-    results: list[Result] = []
-    print(f"{'one tick is ' + format(TICK_SECONDS * 1000, 'g') + ' ms':<58} {'median us':>10} {'p99 us':>10}")
+def run(rounds: int) -> list[Row]:
+    results: list[Row] = []
     for groups, addresses in ((1, 1), (1, 1000), (1, 10000), (100, 1000)):
         fence = make_fence(groups, addresses)
         names = [f"g{n}" for n in range(groups)]
@@ -75,7 +61,7 @@ def run(rounds: int) -> list[Result]:
     return results
 
 
-def takeover(addresses: int, rounds: int, state_dir: Path) -> list[Result]:
+def takeover(addresses: int, rounds: int, state_dir: Path) -> list[Row]:
     """The kernel's part of a takeover and of a withdrawal, by turns."""
     fence = make_fence(1, 0)
     kernel = Kernel(AddressSocket(), fence, 10, state_dir)
@@ -94,24 +80,12 @@ def takeover(addresses: int, rounds: int, state_dir: Path) -> list[Result]:
         outcome = kernel.carry_out(Work(close=frozenset(["g0"]), lower=places))
         took["withdraw"].append((time.perf_counter() - started) * 1e6)
         assert not outcome.still_up, outcome
-    return [show(f"{what} {addresses} address(es), fence and addresses", values) for what, values in took.items()]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=1000)
-    options = parser.parse_args()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) != 0:
-        print(f"no network namespace: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-        return 77
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    results = run(options.rounds)
-    if options.json is not None:
-        options.json.write_text(json.dumps({"tick_ms": TICK_SECONDS * 1000, "results": results}, indent=1) + "\n")
-    return 0
+    return [row(f"{what} {addresses} address(es), fence and addresses", values, "us") for what, values in took.items()]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options = arguments(__doc__, rounds=1000)
+    enter_network_namespace()
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    print(f"one tick of the kernel is {TICK_SECONDS * 1000:g} ms")
+    publish(run(options.rounds), options.json)
