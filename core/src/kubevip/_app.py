@@ -149,7 +149,7 @@ class _Node:
             case Command.STOP:
                 self._stopping.set()
             case Command.RELOAD:
-                self._sources.reload.set(self._sources.reload.value + 1)
+                self._sources.read_again()
             case Command.DUMP_STATUS:
                 logger.info("status %s", self._status())
             case Command.DUMP_TASKS:

@@ -36,7 +36,7 @@ class Requests:
             case "status":
                 return dict(self._status())
             case "reload":
-                self._sources.reload.set(self._sources.reload.value + 1)
+                self._sources.read_again()
                 return "reading the configuration again"
             case "move":
                 return await self._move(_text(request.args, "group"), _text(request.args, "to"))

@@ -65,6 +65,10 @@ class Sources:
             )
         )
 
+    def read_again(self) -> None:
+        """Ask all sources to read again."""
+        self.reload.set(self.reload.value + 1)
+
     @property
     def refused(self) -> Refusal | None:
         """The newest refusal that no good configuration has followed."""

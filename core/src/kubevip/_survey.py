@@ -92,15 +92,11 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
             raise
         node, is_here = resolved.members[0].name, False
     surveyor = _Surveyor(options, resolved, node, machine)
-    elections = surveyor.elections()
-    groups = tuple(surveyor.while_leading(group) for group in resolved.groups)
-    always = surveyor.served(tuple(it for it in resolved.load_balancers if not it.bind_to), resolved.vips)
-    agents = surveyor.agents()
     described = surveyor.problems
     if not is_here:  # what a stranger lacks says nothing of the nodes
         described = [problem for problem in described if problem.severity is Severity.ERROR]
     if is_about_file and not options.insecure:
-        lenient = survey(evolve(options, insecure=True), registry, is_about_file=True).problems
+        lenient = _Surveyor(evolve(options, insecure=True), resolved, node, machine).problems
         described = [it if it in lenient else evolve(it, severity=Severity.WARNING) for it in described]
     return Survey(
         file=str(options.config),
@@ -110,17 +106,17 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
         is_here=is_here,
         machine=machine,
         resolved=resolved,
-        elections=elections,
-        groups=groups,
-        always=always,
-        agents=agents,
+        elections=surveyor.elections,
+        groups=surveyor.groups,
+        always=surveyor.always,
+        agents=surveyor.agents,
         firewall=tuple(dict.fromkeys(surveyor.firewall)),
         problems=tuple(in_file_order((*loaded.warnings, *resolved.problems, *described))),
     )
 
 
 class _Surveyor:
-    """Asks the providers, and collects what they tell of problems and of the firewall."""
+    """Asks the providers, and keeps what they tell: by part, of problems, and of the firewall."""
 
     def __init__(self, options: Options, resolved: Resolved, node: str, machine: Machine) -> None:
         self.resolved = resolved
@@ -134,8 +130,13 @@ class _Surveyor:
             allow_insecure=options.insecure,
             devices={name: device for name, device in devices.items() if device},
         )
+        unbound = tuple(it for it in resolved.load_balancers if not it.bind_to)
+        self.elections = self._elections()
+        self.groups = tuple(self._while_leading(group) for group in resolved.groups)
+        self.always = self._served(unbound, resolved.vips)
+        self.agents = self._agents()
 
-    def elections(self) -> tuple[Told, ...]:
+    def _elections(self) -> tuple[Told, ...]:
         told: list[Told] = []
         for instance in self.resolved.of_kind(Kind.ELECTION):
             groups = {group.name for group in self.resolved.groups if group.election == instance.name}
@@ -143,7 +144,7 @@ class _Surveyor:
             told.append(Told(name=instance.name, lines=self._ask(instance, vips=vips)))
         return tuple(told)
 
-    def agents(self) -> tuple[Told, ...]:
+    def _agents(self) -> tuple[Told, ...]:
         told: list[Told] = []
         for agent in self.resolved.agents:
             instance = self.resolved.instance(Kind.AGENT, agent.name)
@@ -151,11 +152,11 @@ class _Surveyor:
             told.append(Told(name=agent.name, lines=lines or (_where(agent),)))
         return tuple(told)
 
-    def while_leading(self, group: Group) -> WhileLeading:
+    def _while_leading(self, group: Group) -> WhileLeading:
         vips = tuple(vip for vip in self.resolved.vips if vip.group == group.name)
         names = {vip.name for vip in vips}
         bound = tuple(it for it in self.resolved.load_balancers if not names.isdisjoint(it.bind_to))
-        return WhileLeading(group=group.name, announced=tuple(self._announced(vips)), served=self.served(bound, vips))
+        return WhileLeading(group=group.name, announced=tuple(self._announced(vips)), served=self._served(bound, vips))
 
     def _announced(self, vips: Sequence[VirtualIP]) -> Iterator[str]:
         for name in dict.fromkeys(name for vip in vips for name in vip.announcers):
@@ -163,7 +164,7 @@ class _Surveyor:
             if instance is not None:
                 yield from self._ask(instance, vips=tuple(vip for vip in vips if name in vip.announcers))
 
-    def served(self, balancers: Sequence[LoadBalancer], vips: Sequence[VirtualIP]) -> tuple[str, ...]:
+    def _served(self, balancers: Sequence[LoadBalancer], vips: Sequence[VirtualIP]) -> tuple[str, ...]:
         lines: list[str] = []
         for name in dict.fromkeys(it.proxy for it in balancers):
             instance = self.resolved.instance(Kind.PROXY, name)

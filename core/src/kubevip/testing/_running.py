@@ -78,7 +78,7 @@ class RunningApp:
 
     def reload(self) -> None:
         """Ask all sources to read again, as SIGHUP does."""
-        self._sources.reload.set(self._sources.reload.value + 1)
+        self._sources.read_again()
 
     async def wait_until(self, test: Callable[[Snapshot], bool], *, seconds: float = 10.0) -> Snapshot:
         """Wait until `test` accepts the status.
