@@ -14,9 +14,10 @@ import attrs
 import pytest
 
 from kubevip import Desired, Kind, hookspecs
-from kubevip._cli import BAD_RESULT, NO_DAEMON, NOT_PERMITTED, REFUSED, USAGE, _make_parser
+from kubevip._cli import _make_parser
 from kubevip._conversion import key_of
 from kubevip._plugins import PluginRegistry
+from kubevip_keeper._exit_status import BAD_RESULT, NO_DAEMON, NOT_PERMITTED, REFUSED, USAGE
 from kubevip_source_file import _environment, _native, _original
 from kubevip_source_file._reading import read_configuration
 

@@ -17,7 +17,7 @@ from anyio import Event, create_task_group
 
 from kubevip import _control as control
 from kubevip._board import Board
-from kubevip._bootstrap import load
+from kubevip._bootstrap import load, load_plugins
 from kubevip._context import Context
 from kubevip._contract import Host
 from kubevip._keeper_link import Command, KeeperLink, NoKeeper
@@ -25,7 +25,6 @@ from kubevip._machine import read_machine
 from kubevip._model import Kind
 from kubevip._node_name import node_name
 from kubevip._observe import Observers
-from kubevip._plugins import PluginRegistry
 from kubevip._reconcile import Reconciler
 from kubevip._requests import Requests
 from kubevip._resolve import resolve
@@ -33,17 +32,16 @@ from kubevip._sources import Sources
 from kubevip._status_json import status_of
 from kubevip._supervise import causes, describe_error
 from kubevip.errors import ConfigError, KubevipError, NotPermittedError
+from kubevip_keeper._exit_status import NOT_PERMITTED, REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from kubevip._bootstrap import Loaded
     from kubevip._options import Options
+    from kubevip._plugins import PluginRegistry
 
 logger = logging.getLogger("kubevip.app")
-
-#: defaults.md: configuration or plugin refused; the machine does not permit it.
-REFUSED, NOT_PERMITTED = 78, 77
 
 #: A stop that takes longer is cut by the kernel: whoever hangs, the fence acts, and the lock of the state directory is
 #: free for a successor. Longer than the keeper waits, so this is for a process whose keeper is gone or did not ask.
@@ -64,7 +62,7 @@ def run(options: Options) -> int:
 
     :raises KubevipError: when the node cannot start; the message is for people.
     """
-    registry = PluginRegistry.load(options.plugins, also=("file",), trace=options.trace_plugins)
+    registry = load_plugins(options)
     loaded = anyio.run(load, options, registry)
     sys.setswitchinterval(SWITCH_SECONDS)
     node = _Node(options, registry, loaded, KeeperLink.from_environment() or NoKeeper())

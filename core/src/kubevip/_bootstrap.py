@@ -9,6 +9,7 @@ from attrs import frozen
 
 from kubevip._contract import Host
 from kubevip._model import Desired, Instance, Kind, Place, Places, Problem, Section
+from kubevip._plugins import PluginRegistry
 from kubevip._structure import structure
 from kubevip.abc import SupportsLoad
 from kubevip.errors import ConfigError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubevip._options import Options
-    from kubevip._plugins import PluginRegistry
 
 #: The provider that `--config` implies, as the entry point "file" of the base distribution promises.
 FILE_SOURCE = "file"
@@ -38,6 +38,15 @@ def base_of(config: Path | None) -> Desired:
         return Desired()
     section = Section(provider=FILE_SOURCE, data={"path": str(config)}, places=Places(root=Place(file="--config")))
     return Desired(instances=(Instance(kind=Kind.SOURCE, name=FILE_SOURCE, section=section),))
+
+
+def load_plugins(options: Options) -> PluginRegistry:
+    """Load the plugins that were asked for, and the file source that a configuration file implies.
+
+    :raises PluginError: see `PluginRegistry.load`.
+    """
+    implied = (FILE_SOURCE,) if options.config is not None else ()
+    return PluginRegistry.load(options.plugins, also=implied, trace=options.trace_plugins)
 
 
 async def load(options: Options, registry: PluginRegistry) -> Loaded:

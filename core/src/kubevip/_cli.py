@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kubevip import _commands as commands
 from kubevip._options import LOG_FORMATS, LOG_LEVELS, options_from
 from kubevip.errors import ConfigError, KubevipError, NoDaemonError, NotPermittedError, PluginError
+from kubevip_keeper._exit_status import BAD_RESULT, NO_DAEMON, NOT_PERMITTED, REFUSED, USAGE
 from kubevip_keeper._place import PlaceError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from kubevip._commands import CarryOut
 
-BAD_RESULT, USAGE, NO_DAEMON, NOT_PERMITTED, REFUSED = 1, 2, 69, 77, 78
 #: As shells report a process that SIGINT ended.
 INTERRUPTED = 130
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kubevip_keeper._exit_status import REFUSED
+
 if TYPE_CHECKING:
     import argparse
 
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     from kubevip.abc import Command
 
     CarryOut = Callable[[argparse.Namespace, Options], int]
-
-REFUSED = 78
 
 
 def run(parsed: argparse.Namespace, options: Options) -> int:
@@ -134,9 +134,9 @@ def of_plugin(command: Command) -> CarryOut:
 
 
 def _registry(options: Options) -> PluginRegistry:
-    from kubevip._plugins import PluginRegistry
+    from kubevip._bootstrap import load_plugins
 
-    return PluginRegistry.load(options.plugins, also=("file",) if options.config is not None else ())
+    return load_plugins(options)
 
 
 def _ask(options: Options, verb: str, **args: object) -> int:

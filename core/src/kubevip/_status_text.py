@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from kubevip._status_values import clock, date, items, millis, number, numbers, one, printable, rows, span, text
 from kubevip.control import Client
 from kubevip.errors import KubevipError, NoDaemonError, NotPermittedError
+from kubevip_keeper._exit_status import BAD_RESULT, NO_DAEMON, NOT_PERMITTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-_NO_DAEMON, _NOT_PERMITTED = 69, 77  # defaults.md 11
 _TIMEOUT_SECONDS = 5.0
 _DIGEST_LENGTH = 8
 
@@ -33,8 +33,8 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
     except KubevipError as error:
         sys.stderr.write(f"kubevip: {error}\n")
         if isinstance(error, NoDaemonError):
-            return _NO_DAEMON
-        return _NOT_PERMITTED if isinstance(error, NotPermittedError) else 1
+            return NO_DAEMON
+        return NOT_PERMITTED if isinstance(error, NotPermittedError) else BAD_RESULT
     status = one({"status": answer}, "status")
     problems = degraded(status)
     sys.stdout.write((json.dumps(status, indent=2) if as_json else render(status)) + "\n")
@@ -42,7 +42,7 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
         return 0
     for problem in problems if as_json else ():
         sys.stderr.write(f"kubevip: degraded: {problem}\n")
-    return 1
+    return BAD_RESULT
 
 
 def render(status: Mapping[str, object]) -> str:

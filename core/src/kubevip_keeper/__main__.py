@@ -26,6 +26,7 @@ def keep(command: Sequence[str], arguments: Sequence[str]) -> int:
 
     :param arguments: the command line, from which instance, state directory and the form of the log are taken.
     """
+    from kubevip_keeper._exit_status import BAD_RESULT, NOT_PERMITTED
     from kubevip_keeper._incarnation import IncarnationError
     from kubevip_keeper._keeper import Keeper
     from kubevip_keeper._lock import Lock, LockHeldError
@@ -48,13 +49,13 @@ def keep(command: Sequence[str], arguments: Sequence[str]) -> int:
         return exc.exit_status
     except PermissionError as exc:
         log.error("%s; run as root, or name a state directory of your own with --state-dir", exc)
-        return 77
+        return NOT_PERMITTED
     except OSError as exc:  # a full disk, say: the error itself may name no file
         log.error("state directory %s: %s", state_dir, exc)
-        return 1
+        return BAD_RESULT
     except (LockHeldError, IncarnationError) as exc:
         log.error("%s", exc)
-        return 1
+        return BAD_RESULT
 
 
 if __name__ == "__main__":

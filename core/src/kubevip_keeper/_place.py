@@ -10,6 +10,8 @@ import os
 import stat
 import zlib
 
+from kubevip_keeper._exit_status import NOT_PERMITTED, REFUSED, USAGE
+
 TYPE_CHECKING = False  # the module typing is not worth its memory here
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +38,7 @@ def instance_name(given: str | None, environment: Mapping[str, str]) -> str:
     """
     name = given or environment.get("KUBEVIP_INSTANCE") or DEFAULT_INSTANCE
     if not _INSTANCE_CHARACTERS.issuperset(name):
-        raise PlaceError(2, f"instance {name!r}: use lower-case letters, digits and dashes only")
+        raise PlaceError(USAGE, f"instance {name!r}: use lower-case letters, digits and dashes only")
     if len(name) <= INSTANCE_LIMIT:
         return name
     return f"{name[: INSTANCE_LIMIT - 5]}-{zlib.crc32(name.encode()) & 0xFFFF:04x}"
@@ -81,20 +83,20 @@ def make_state_dir(path: str) -> None:
         status = os.stat(path)
     except OSError as exc:
         raise PlaceError(
-            77, f"state directory {path}: {exc.strerror}; run as root, or name another with --state-dir"
+            NOT_PERMITTED, f"state directory {path}: {exc.strerror}; run as root, or name another with --state-dir"
         ) from exc
     mode = status.st_mode
     if not stat.S_ISDIR(mode):
-        raise PlaceError(78, f"state directory {path} is not a directory; name another with --state-dir")
+        raise PlaceError(REFUSED, f"state directory {path} is not a directory; name another with --state-dir")
     if status.st_uid not in (0, os.geteuid()):  # its owner may plant files in it, whatever its mode
         raise PlaceError(
-            78,
+            REFUSED,
             f"state directory {path} belongs to another user (uid {status.st_uid}, this process has {os.geteuid()}); "
             f"look through it and chown {os.geteuid()} it, or name one that only kubevip uses with --state-dir",
         )
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PlaceError(
-            78,
+            REFUSED,
             f"state directory {path} may be written by others (mode {mode & 0o7777:04o}); chmod 0700 it, or name "
             "one that only kubevip uses",
         )
