@@ -19,7 +19,7 @@ def test_a_message_that_is_cut_short_is_left_out_with_all_that_follow(
     whole = 0
     while whole < len(parts) and sum(map(len, parts[: whole + 1])) <= length:
         whole += 1
-    assert list(netlink.messages(b"".join(parts)[:length])) == padded[:whole]
+    assert [message[:3] for message in netlink.messages(b"".join(parts)[:length])] == padded[:whole]
 
 
 @given(st.dictionaries(st.integers(0, 0x3FFF), st.binary(max_size=20)))

@@ -87,9 +87,36 @@ def test_what_a_bridge_says_of_its_port_is_not_about_the_device() -> None:
     assert list(rt.events(link(family=7))) == []
 
 
+def route(*attributes: tuple[int, bytes], prefix_length: int = 0, table: int = 254, kind: int = 1) -> bytes:
+    body = struct.pack("=BBBBBBBBI", 2, prefix_length, 0, 0, table, 3, 0, kind, 0)
+    for number, data in attributes:
+        body += struct.pack("=HH", 4 + len(data), number) + data
+    return struct.pack("=IHHII", 16 + len(body), 24, 2, 1, 0) + body
+
+
+def number(value: int) -> bytes:
+    return struct.pack("=I", value)
+
+
+def test_default_routes_are_those_of_the_main_table_that_lead_to_a_device() -> None:
+    two_paths = struct.pack("=HBBi", 8, 0, 0, 5) + struct.pack("=HBBi", 8, 0, 0, 6)
+    listed = (
+        route((4, number(7)), (6, number(100))),
+        route((4, number(7)), prefix_length=24),
+        route((4, number(7)), table=255),
+        route((4, number(7)), (15, number(1000)), table=0),  # a table whose number the header has no room for
+        route((4, number(7)), kind=7),  # unreachable
+        route((6, number(5))),
+        route((9, two_paths), (15, number(254))),
+    )
+    assert list(rt.default_routes(b"".join(listed))) == [rt.DefaultRoute(100, 7), rt.DefaultRoute(0, 5)]
+
+
 @given(st.binary(max_size=200))
 def test_noise_never_raises(data: bytes) -> None:
     list(rt.events(data))
+    list(rt.default_routes(data))
+    list(rt.default_routes(route()[:16] + data))
     list(rt.acknowledgements(data))
 
 

@@ -167,7 +167,7 @@ def remove_leftovers(state_dir: Path, addresses: AddressSocket) -> list[str]:
 
 def _present(owned: frozenset[records.Ownership]) -> list[Place]:
     devices, entries = read_devices()
-    names = {device.index: device.name for device in devices}
+    names = {device.ifindex: device.name for device in devices}
     return [
         Place(address=entry.address, group="", index=entry.ifindex, device=names[entry.ifindex])
         for entry in entries

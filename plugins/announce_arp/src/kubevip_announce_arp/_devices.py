@@ -93,15 +93,7 @@ class Devices:
             self._links.pop(event.ifindex, None)
             self._addresses = {key: value for key, value in self._addresses.items() if key[0] != event.ifindex}
         else:
-            self._links[event.ifindex] = Device(
-                index=event.ifindex,
-                name=event.name,
-                hardware_address=event.hardware_address,
-                flags=event.flags,
-                hardware_type=event.hardware_type,
-                master=event.master,
-                kind=event.kind,
-            )
+            self._links[event.ifindex] = _device(event)
 
     def device(self, index: int) -> Device | None:
         """Return the device of that index."""
@@ -188,6 +180,18 @@ class Devices:
 
     async def _read(self) -> None:
         links, addresses = await to_thread.run_sync(read_devices, limiter=self._limiter)
-        self._links = {device.index: device for device in links}
+        self._links = {link.ifindex: _device(link) for link in links}
         self._addresses = {(entry.ifindex, entry.address): entry for entry in addresses}
         self._machine, self._defaults = None, ("", "")
+
+
+def _device(event: LinkEvent) -> Device:
+    return Device(
+        index=event.ifindex,
+        name=event.name,
+        hardware_address=event.hardware_address,
+        flags=event.flags,
+        hardware_type=event.hardware_type,
+        master=event.master,
+        kind=event.kind,
+    )

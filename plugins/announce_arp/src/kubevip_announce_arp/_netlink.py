@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REQUEST, ACK = 0x1, 0x4
-ERROR = 0x2
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+INTERRUPTED = 0x10  # of an answer to DUMP: something changed while the kernel was listing
+ERROR, DONE = 0x2, 0x3
 
 _HEADER = struct.Struct("=IHHII")
 _KIND_BITS = 0x3FFF  # without the flags "nested" and "network byte order"
 
 
 class Message(NamedTuple):
-    """One message: its kind, its sequence number, and what follows the header."""
+    """One message: its kind, its sequence number, what follows the header, and its flags."""
 
     kind: int
     sequence: int
     body: bytes
+    flags: int = 0
 
     @property
     def error(self) -> int:
-        """The errno that an acknowledgement bears; 0 = done, or no acknowledgement."""
-        if self.kind == ERROR and len(self.body) >= 4:
+        """The errno that an acknowledgement or the end of a list bears; 0 = done, or neither of them."""
+        if self.kind in (ERROR, DONE) and len(self.body) >= 4:
             return -int(struct.unpack_from("=i", self.body)[0])
         return 0
 
@@ -48,10 +50,10 @@ def messages(data: bytes) -> Iterator[Message]:
     """Decode what the kernel sent; stops at the first message that is cut short."""
     offset = 0
     while offset + _HEADER.size <= len(data):
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
         if length < _HEADER.size or offset + length > len(data):
             return
-        yield Message(kind, sequence, data[offset + _HEADER.size : offset + length])
+        yield Message(kind, sequence, data[offset + _HEADER.size : offset + length], flags)
         offset += (length + 3) & ~3
 
 

@@ -1,8 +1,8 @@
 """rtnetlink messages of addresses and links as bytes. Pure, standard library only.
 
-What the moment of failover needs is packed here (one message of some 60 bytes) and not by a library; so is what the
-kernel tells of changes, because each renewal of each address comes back as an event. RFC 3549; numbers from
-include/uapi/linux/rtnetlink.h, if_addr.h and if_link.h.
+What the moment of failover needs is packed here (one message of some 60 bytes) and not by a library; what the kernel
+tells of changes is read here, because each renewal of each address comes back as an event. Its lists consist of the
+same messages. RFC 3549; numbers from include/uapi/linux/rtnetlink.h, if_addr.h and if_link.h.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
-from kubevip_announce_arp._netlink import ACK, ERROR, REQUEST, attribute, attributes_of, message, messages
+from kubevip_announce_arp._netlink import ACK, DUMP, ERROR, REQUEST, attribute, attributes_of, message, messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NETLINK_ROUTE = 0
-NEWLINK, DELLINK, NEWADDR, DELADDR = 16, 17, 20, 21
+NEWLINK, DELLINK, GETLINK, NEWADDR, DELADDR, GETADDR, NEWROUTE, GETROUTE = 16, 17, 18, 20, 21, 22, 24, 26
 REPLACE, EXCLUSIVE, CREATE = 0x100, 0x200, 0x400
 GROUP_LINK, GROUP_IPV4_ADDRESS, GROUP_IPV6_ADDRESS = 0x1, 0x10, 0x100
 
@@ -28,6 +28,10 @@ PROTOCOL = 107  # what IFA_PROTO says of an address that kubevip put there (Linu
 
 _LINK_ADDRESS, _LINK_NAME, _LINK_MASTER, _LINK_INFO, _INFO_KIND = 1, 3, 10, 18, 1
 _LABEL_BYTES = 15  # IFNAMSIZ less the zero byte
+_LINK_FILTER, _SKIP_STATISTICS = 29, 0x8
+
+_ROUTE_DEVICE, _ROUTE_PRIORITY, _ROUTE_PATHS, _ROUTE_TABLE = 4, 6, 9, 15
+_MAIN_TABLE, _UNICAST = 254, 1
 
 
 class AddressEvent(NamedTuple):
@@ -52,6 +56,13 @@ class LinkEvent(NamedTuple):
     master: int
     kind: str
     is_gone: bool
+
+
+class DefaultRoute(NamedTuple):
+    """A default route of the main table: its priority, of which the least wins, and the number of its device."""
+
+    priority: int
+    ifindex: int
 
 
 def label(device: str) -> str:
@@ -100,6 +111,22 @@ def delete_address(address: IPv4Address | IPv6Address, index: int, *, sequence: 
     return message(DELADDR, REQUEST | ACK, sequence, body)
 
 
+def list_links(sequence: int) -> bytes:
+    """Encode the request for all devices; `events` reads the answer."""
+    body = struct.pack("=BBHiII", 0, 0, 0, 0, 0, 0) + attribute(_LINK_FILTER, struct.pack("=I", _SKIP_STATISTICS))
+    return message(GETLINK, REQUEST | DUMP, sequence, body)
+
+
+def list_addresses(sequence: int) -> bytes:
+    """Encode the request for all addresses; `events` reads the answer."""
+    return message(GETADDR, REQUEST | DUMP, sequence, struct.pack("=BBBBi", 0, 0, 0, 0, 0))
+
+
+def list_routes(family: int, sequence: int) -> bytes:
+    """Encode the request for all routes of a family; `default_routes` reads the answer."""
+    return message(GETROUTE, REQUEST | DUMP, sequence, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
 def address_family(address: IPv4Address | IPv6Address) -> int:
     """Return AF_INET or AF_INET6."""
     return int(socket.AF_INET if address.version == 4 else socket.AF_INET6)
@@ -114,7 +141,7 @@ def acknowledgements(data: bytes) -> Iterator[tuple[int, int]]:
 
 def events(data: bytes) -> Iterator[AddressEvent | LinkEvent]:
     """Decode what the kernel tells of links and addresses; what is cut short or of another kind is left out."""
-    for kind, _, body in messages(data):
+    for kind, _, body, _ in messages(data):
         event: AddressEvent | LinkEvent | None = None
         if kind in (NEWADDR, DELADDR):
             event = _address_event(body, is_gone=kind == DELADDR)
@@ -122,6 +149,27 @@ def events(data: bytes) -> Iterator[AddressEvent | LinkEvent]:
             event = _link_event(body, is_gone=kind == DELLINK)
         if event is not None:
             yield event
+
+
+def default_routes(data: bytes) -> Iterator[DefaultRoute]:
+    """Decode a list of routes: the default ones of the main table that lead to a device."""
+    for answer in messages(data):
+        if answer.kind != NEWROUTE or len(answer.body) < 12:
+            continue
+        _, prefix_length, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", answer.body)
+        found = attributes_of(answer.body, 12)
+        number = _number(found.get(_ROUTE_TABLE))  # the header has room for small ones only
+        if prefix_length != 0 or kind != _UNICAST or (table if number is None else number) != _MAIN_TABLE:
+            continue
+        device = _number(found.get(_ROUTE_DEVICE))
+        if device is None and len(paths := found.get(_ROUTE_PATHS, b"")) >= 8:
+            (device,) = struct.unpack_from("=i", paths, 4)  # struct rtnexthop: the first of several
+        if device:
+            yield DefaultRoute(_number(found.get(_ROUTE_PRIORITY)) or 0, device)
+
+
+def _number(data: bytes | None) -> int | None:
+    return int(struct.unpack("=I", data)[0]) if data is not None and len(data) == 4 else None
 
 
 def _address_event(body: bytes, *, is_gone: bool) -> AddressEvent | None:
@@ -137,8 +185,7 @@ def _address_event(body: bytes, *, is_gone: bool) -> AddressEvent | None:
         address = IPv6Address(packed)
     else:
         return None
-    if len(wide := found.get(_FLAGS, b"")) == 4:
-        (flags,) = struct.unpack("=I", wide)
+    flags = flags if (wide := _number(found.get(_FLAGS))) is None else wide
     protocol = found.get(_PROTO, b"\0")
     return AddressEvent(
         index, address, prefix_length, is_gone, bool(flags & _PERMANENT), protocol[0] if protocol else 0
@@ -154,9 +201,8 @@ def _link_event(body: bytes, *, is_gone: bool) -> LinkEvent | None:
     found = attributes_of(body, 16)
     name = _text(found.get(_LINK_NAME, b""))
     kind = _text(attributes_of(found.get(_LINK_INFO, b""), 0).get(_INFO_KIND, b""))
-    master = found.get(_LINK_MASTER, b"")
-    number = int(struct.unpack("=I", master)[0]) if len(master) == 4 else 0
-    return LinkEvent(index, name, flags, hardware_type, found.get(_LINK_ADDRESS, b""), number, kind, is_gone)
+    master = _number(found.get(_LINK_MASTER)) or 0
+    return LinkEvent(index, name, flags, hardware_type, found.get(_LINK_ADDRESS, b""), master, kind, is_gone)
 
 
 def _text(data: bytes) -> str:

@@ -1,46 +1,36 @@
-"""Templates of all frames, built by scapy. The import costs 0.2 s and 25 MB, so it happens once, in a thread."""
+"""Templates of all frames, which `_template_builder` builds with scapy in a process of its own.
+
+The library takes 0.2 s and 24 MB, which a process that imported it never gets back, for five frames.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
 
+from kubevip.errors import AnnounceError
 from kubevip_announce_arp._frames import Templates
 
-_MAC, _BROADCAST = "02:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"
-_ADDRESS4, _ADDRESS6 = "192.0.2.1", "2001:db8::1"  # documentation; everything of them is filled in later
-_ALL_NODES, _ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
-_SOLICITED_NODE, _SOLICITED_NODE_MAC = "ff02::1:ff00:1", "33:33:ff:00:00:01"
+BUILD_SECONDS = 30  # an SD card that reads a hundred modules for the first time
 
 
 @cache
 def load_templates() -> Templates:
-    """Build them. Blocks the first time."""
-    from scapy.layers.inet6 import (  # pyright: ignore[reportMissingTypeStubs]
-        ICMPv6ND_NA,
-        ICMPv6ND_NS,
-        ICMPv6NDOptDstLLAddr,
-        IPv6,
-    )
-    from scapy.layers.l2 import ARP, Ether
+    """Have them built; at once when that was done before. Blocks, for at most BUILD_SECONDS.
 
-    def arp(op: int, psrc: str, hwdst: str) -> bytes:
-        return bytes(Ether(src=_MAC, dst=_BROADCAST) / ARP(hwsrc=_MAC, pdst=_ADDRESS4, op=op, psrc=psrc, hwdst=hwdst))
-
-    advertisement = (
-        Ether(src=_MAC, dst=_ALL_NODES_MAC)
-        / IPv6(src=_ADDRESS6, dst=_ALL_NODES, hlim=255)
-        / ICMPv6ND_NA(tgt=_ADDRESS6, R=0, S=0, O=1)
-        / ICMPv6NDOptDstLLAddr(lladdr=_MAC)
-    )
-    solicitation = (
-        Ether(src=_MAC, dst=_SOLICITED_NODE_MAC)
-        / IPv6(src="::", dst=_SOLICITED_NODE, hlim=255)
-        / ICMPv6ND_NS(tgt=_ADDRESS6)
-    )
-    return Templates(
-        arp_request=arp(op=1, psrc=_ADDRESS4, hwdst="00:00:00:00:00:00"),
-        arp_reply=arp(op=2, psrc=_ADDRESS4, hwdst=_MAC),
-        arp_probe=arp(op=1, psrc="0.0.0.0", hwdst="00:00:00:00:00:00"),
-        advertisement=bytes(advertisement),
-        solicitation=bytes(solicitation),
-    )
+    :raises AnnounceError: when they cannot be built; asked again, it is tried again.
+    """
+    command = [sys.executable, "-P", "-m", "kubevip_announce_arp._template_builder"]
+    try:
+        built = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BUILD_SECONDS, check=True
+        )
+        return Templates(*map(bytes.fromhex, built.stdout.split()))
+    except subprocess.TimeoutExpired:
+        raise AnnounceError(f"scapy did not build the frames within {BUILD_SECONDS} s") from None
+    except subprocess.CalledProcessError as error:
+        last = (str(error.stderr).splitlines() or [f"status {error.returncode}"])[-1]
+        raise AnnounceError(f"scapy cannot build the frames: {last}") from None
+    except (OSError, ValueError, TypeError) as error:  # no process to be had; or it printed something else
+        raise AnnounceError(f"scapy cannot be asked to build the frames: {error}") from error
