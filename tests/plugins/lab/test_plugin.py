@@ -26,7 +26,7 @@ def test_every_fault_can_be_asked_for() -> None:
 def test_a_measurement_has_defaults(parser: argparse.ArgumentParser) -> None:
     args = parser.parse_args(["failover", "--fault", "kill"])
 
-    assert (args.rounds, args.nodes, args.interval, args.keep_open, args.json) == (10, 3, 0.01, 0, False)
+    assert (args.rounds, args.nodes, args.interval, args.keep_open, args.json) == (10, 3, 0.001, 0, False)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10ms", 0.01), ("1ms", 0.001), ("2s", 2.0), ("0.5s", 0.5)])

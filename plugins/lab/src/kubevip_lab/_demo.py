@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubevip_lab._show import Show
 
 FAULT_NAMES = ("term", "kill", "freeze", "cut")
-INTERVAL_SECONDS = 0.01
+INTERVAL_SECONDS = 0.001
 TIMEOUT_SECONDS = 15.0
 LIMIT_SECONDS = 85.0
 """The demonstration ends by itself, whatever the subject does."""

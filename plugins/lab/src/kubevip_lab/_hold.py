@@ -31,7 +31,7 @@ def hold(address: str, port: int, count: int) -> None:
             connection.setblocking(False)
             connections[connection.fileno()] = (number, opened, connection)
             poll.register(connection, select.EPOLLIN)
-            os.write(1, RECORD.pack(OPENED, number, opened, opened, by[:16]))
+            os.write(1, RECORD.pack(OPENED, 0, number, opened, opened, by[:16]))
         while True:
             for fd, _ in poll.poll():
                 number, opened, connection = connections[fd]
@@ -43,7 +43,7 @@ def hold(address: str, port: int, count: int) -> None:
                     continue
                 except OSError:
                     by = b"reset"
-                os.write(1, RECORD.pack(CLOSED, number, opened, monotonic(), by))
+                os.write(1, RECORD.pack(CLOSED, 0, number, opened, monotonic(), by))
                 del connections[fd]
                 connection.close()
 

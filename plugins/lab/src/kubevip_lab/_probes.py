@@ -1,169 +1,93 @@
-"""Probers: `python -m kubevip_lab._probes icmp|http|arp ADDRESS PORT INTERVAL`. Standard library only.
+"""Probers: `python -m kubevip_lab._probes ADDRESS INTERVAL KIND:SOCKET:EVERY...`. Standard library only.
 
-Each is a process of its own that asks at fixed times whatever became of earlier questions (an open loop: a prober
-that waits for answers would ask least while nothing answers, and hide the outage), and writes a record for each
-answer to standard output (`_record`). It ends when that pipe is closed. It runs at real-time priority where that is
-permitted, so that a busy machine is not mistaken for a silent one; when it was late all the same, it says so.
+One process asks from several hosts: each asker is given as an open socket of its host, by the descriptor's number, with
+how (`icmp`, `arp`) and at every which tick it asks. Asking happens at fixed times whatever became of earlier questions
+(an open loop: a prober that waits for answers would ask least while nothing answers, and hide the outage). Answers
+are read at the next tick and bear the time at which the kernel received them (`_kernel_time`): so the process wakes
+once a tick, which at 1 ms costs a few per cent of a processor, and reading late falsifies nothing. Asking late does; so
+it runs at real-time priority where that is permitted, and says when it was late all the same.
+
+Each answer is a record on standard output (`_record`). The process ends when that pipe is closed.
 """
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import resource
-import select
 import socket
 import struct
 import sys
-from array import array
+import time
 from time import monotonic
 from typing import Protocol
 
+from kubevip_lab._kernel_time import ANCILLARY_BYTES, ask_for_stamps, wall_clock_ahead, wall_time
 from kubevip_lab._priority import become_punctual
-from kubevip_lab._record import ANSWERED, LATE, RECORD, REFUSED
+from kubevip_lab._record import ANSWERED, LATE, Records
 
-_FLUSH_SECONDS = 0.02
-_GIVE_UP_SECONDS = 1.0
-_ETH_P_ARP = 0x0806
-_DEVICE = "e0"
+_SOL_RAW, _ICMP_FILTER = 255, 1  # linux/icmp.h; not in the socket module
+_ECHO_REPLY, _ECHO_REQUEST = 0, 8
 
 
-class Prober(Protocol):
-    """One way of asking. `epoll` watches its sockets."""
+class Asker(Protocol):
+    """One way of asking, from one host."""
 
-    epoll: select.epoll
-
-    def ask(self, number: int, now: float) -> None:
+    def ask(self, number: int) -> None:
         """Send question `number`; never blocks, never raises for a peer that is not there."""
 
-    def ready(self, fd: int, now: float) -> None:
-        """Read what arrived on `fd` and put answers on record."""
+    def take(self, ahead: float) -> None:
+        """Put on record the answers that are here; the wall clock is `ahead` seconds before the monotonic one."""
 
 
-class Records:
-    """Records on their way to standard output, a few at a time."""
-
-    def __init__(self) -> None:
-        self._waiting = bytearray()
-        self._flushed = 0.0
-
-    def add(self, kind: bytes, number: int, sent: float, received: float, by: bytes = b"") -> None:
-        """Put one record down."""
-        self._waiting += RECORD.pack(kind, number, sent, received, by)
-
-    def flush(self, now: float) -> None:
-        """Write what waits, at most every 20 ms: a reader is woken less often."""
-        if self._waiting and now - self._flushed > _FLUSH_SECONDS:
-            os.write(1, self._waiting)
-            self._waiting.clear()
-            self._flushed = now
-
-
-class IcmpProber:
+class IcmpAsker:
     """Echo requests (RFC 792) from a raw socket; the sequence number finds the question of an answer."""
 
-    def __init__(self, address: str, records: Records) -> None:
-        self._records = records
+    COUNT = 8192
+
+    def __init__(self, asker: int, address: str, sender: socket.socket, records: Records) -> None:
+        self._asker, self._records, self._socket = asker, records, sender
         self._address = (address, 0)
         self._id = os.getpid() & 0xFFFF  # one asker to an address and host
-        self._number, self._sent = array("Q", bytes(8 * 65536)), array("d", bytes(8 * 65536))
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
-        self.epoll = select.epoll()
-        self.epoll.register(self._socket, select.EPOLLIN)
+        self._packets = [self._packet(sequence) for sequence in range(self.COUNT)]
+        self._number, self._sent = [0] * self.COUNT, [0.0] * self.COUNT
+        sender.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << _ECHO_REPLY) & 0xFFFFFFFF))
 
-    def ask(self, number: int, now: float) -> None:
+    def _packet(self, sequence: int) -> bytes:
+        total = (_ECHO_REQUEST << 8) + self._id + sequence
+        total = (total & 0xFFFF) + (total >> 16)
+        total = (total & 0xFFFF) + (total >> 16)
+        return struct.pack("!BBHHH", _ECHO_REQUEST, 0, ~total & 0xFFFF, self._id, sequence)
+
+    def ask(self, number: int) -> None:
         """Send one echo request."""
-        sequence = number & 0xFFFF
-        total = 0x0800 + self._id + sequence
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        packet = struct.pack("!BBHHH", 8, 0, ~total & 0xFFFF, self._id, sequence)
-        self._number[sequence], self._sent[sequence] = number, now
+        index = number % self.COUNT
+        self._number[index], self._sent[index] = number, monotonic()
         try:
-            self._socket.sendto(packet, self._address)
+            self._socket.sendto(self._packets[index], self._address)
         except OSError:
             pass  # not sent is not answered
 
-    def ready(self, fd: int, now: float) -> None:
+    def take(self, ahead: float) -> None:
         """Take echo replies."""
         while True:
             try:
-                packet = self._socket.recv(128)
+                packet, ancillary, _, _ = self._socket.recvmsg(128, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # an ICMP error that was queued on the socket
             start = (packet[0] & 0x0F) * 4
-            if len(packet) < start + 8 or packet[start] != 0:
+            if len(packet) < start + 8:
                 continue
-            identifier, sequence = struct.unpack_from("!HH", packet, start + 4)
-            if identifier == self._id and (sent := self._sent[sequence]):
-                self._sent[sequence] = 0.0  # a duplicate is no second answer
-                self._records.add(ANSWERED, self._number[sequence], sent, now)
+            identifier, index = struct.unpack_from("!HH", packet, start + 4)
+            if identifier == self._id and index < self.COUNT and (sent := self._sent[index]):
+                self._sent[index] = 0.0  # a duplicate is no second answer
+                stamp = wall_time(ancillary)
+                received = monotonic() if stamp is None else stamp - ahead
+                self._records.add(ANSWERED, self._asker, self._number[index], sent, received)
 
 
-class HttpProber:
-    """A new connection and one request each time; the answer's body names the backend."""
-
-    def __init__(self, address: str, port: int, records: Records) -> None:
-        self._records = records
-        self._target = (address, port)
-        self._request = f"GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
-        self._connecting: dict[int, tuple[int, float, socket.socket]] = {}  # in the order of their questions
-        self._asked: dict[int, tuple[int, float, socket.socket]] = {}
-        self.epoll = select.epoll()
-
-    def ask(self, number: int, now: float) -> None:
-        """Open one connection; give up those that are too old."""
-        for waiting in (self._connecting, self._asked):
-            while waiting:
-                fd, (_, sent, connection) = next(iter(waiting.items()))
-                if now - sent < _GIVE_UP_SECONDS:
-                    break
-                del waiting[fd]
-                connection.close()
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if connection.connect_ex(self._target) not in (0, errno.EINPROGRESS):
-            connection.close()  # not sent is not answered
-            return
-        self._connecting[connection.fileno()] = (number, now, connection)
-        self.epoll.register(connection, select.EPOLLOUT)
-
-    def ready(self, fd: int, now: float) -> None:
-        """Send the request once connected, then take the answer."""
-        if (question := self._connecting.pop(fd, None)) is not None:
-            number, sent, connection = question
-            failure = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            try:
-                if failure:
-                    raise OSError(failure, os.strerror(failure))
-                connection.send(self._request)
-            except OSError as error:
-                self._end(question, error, now)
-            else:
-                self._asked[fd] = question
-                self.epoll.modify(fd, select.EPOLLIN)
-        elif (question := self._asked.pop(fd, None)) is not None:
-            number, sent, connection = question
-            try:
-                body = connection.recv(1024).partition(b"\r\n\r\n")[2].strip()
-            except OSError as error:
-                self._end(question, error, now)
-            else:
-                if body:
-                    self._records.add(ANSWERED, number, sent, now, body[:16])
-                connection.close()
-
-    def _end(self, question: tuple[int, float, socket.socket], error: OSError, now: float) -> None:
-        number, sent, connection = question
-        if error.errno in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE):
-            self._records.add(REFUSED, number, sent, now, b"refused" if error.errno == errno.ECONNREFUSED else b"reset")
-        connection.close()
-
-
-class ArpProber:
+class ArpAsker:
     """Broadcast requests for the address; all who answer are put on record.
 
     ARP has no field that ties an answer to its question but the asker's protocol address, which the answer repeats
@@ -172,35 +96,29 @@ class ArpProber:
 
     _FIRST, _COUNT = 128, 64
 
-    def __init__(self, address: str, records: Records) -> None:
-        self._records = records
+    def __init__(self, asker: int, address: str, sender: socket.socket, records: Records) -> None:
+        self._asker, self._records, self._socket = asker, records, sender
         self._target = socket.inet_aton(address)
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        self._socket.bind((_DEVICE, _ETH_P_ARP))
-        self._mac: bytes = self._socket.getsockname()[4]
-        prefix = self._target[:3]
-        header = b"\xff" * 6 + self._mac + struct.pack("!HHHBBH", _ETH_P_ARP, 1, 0x0800, 6, 4, 1) + self._mac
-        self._frames = [
-            header + prefix + bytes((self._FIRST + index,)) + bytes(6) + self._target for index in range(self._COUNT)
-        ]
+        _, kind, _, _, self._mac = sender.getsockname()
+        header = b"\xff" * 6 + self._mac + struct.pack("!HHHBBH", kind, 1, 0x0800, 6, 4, 1) + self._mac
+        sources = (self._target[:3] + bytes((self._FIRST + index,)) for index in range(self._COUNT))
+        self._frames = [header + source + bytes(6) + self._target for source in sources]
         self._number, self._sent = [0] * self._COUNT, [0.0] * self._COUNT
-        self.epoll = select.epoll()
-        self.epoll.register(self._socket, select.EPOLLIN)
 
-    def ask(self, number: int, now: float) -> None:
+    def ask(self, number: int) -> None:
         """Broadcast one request."""
         index = number % self._COUNT
-        self._number[index], self._sent[index] = number, now
+        self._number[index], self._sent[index] = number, monotonic()
         try:
             self._socket.send(self._frames[index])
         except OSError:
             pass  # not sent is not answered
 
-    def ready(self, fd: int, now: float) -> None:
+    def take(self, ahead: float) -> None:
         """Take replies of whoever says to have the address."""
         while True:
             try:
-                frame = self._socket.recv(64)
+                frame, ancillary, _, _ = self._socket.recvmsg(64, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError:
@@ -208,50 +126,49 @@ class ArpProber:
             if len(frame) < 42 or frame[20:22] != b"\0\2" or frame[28:32] != self._target or frame[32:38] != self._mac:
                 continue
             index = frame[41] - self._FIRST
-            if 0 <= index < self._COUNT and self._sent[index]:
-                self._records.add(ANSWERED, self._number[index], self._sent[index], now, frame[22:28].hex().encode())
+            if 0 <= index < self._COUNT and (sent := self._sent[index]):
+                stamp = wall_time(ancillary)
+                received = monotonic() if stamp is None else stamp - ahead
+                by = frame[22:28].hex().encode()
+                self._records.add(ANSWERED, self._asker, self._number[index], sent, received, by)
 
 
-def run(prober: Prober, records: Records, interval: float) -> None:
-    """Ask every `interval` seconds until the reader of the records has gone."""
-    poll = prober.epoll
-    start, number = monotonic() + interval, 0
+def run(askers: list[tuple[Asker, int]], records: Records, interval: float) -> None:
+    """Let each asker ask at every so many-th tick until the reader of the records has gone."""
+    start, tick = monotonic() + interval, 0
     while True:
-        due = start + number * interval
+        due = start + tick * interval
+        if (wait := due - monotonic()) > 0:
+            time.sleep(wait)  # noqa: TID251 - a program of its own, without a loop
         now = monotonic()
-        if now < due:
-            # select() waits with the clock's resolution; epoll_wait() would round up to whole milliseconds.
-            if select.select((poll,), (), (), due - now)[0]:
-                for fd, _ in poll.poll(0):
-                    prober.ready(fd, monotonic())
-            continue
+        ahead = wall_clock_ahead()
+        for asker, _ in askers:
+            asker.take(ahead)
         if now - due > interval / 2:
-            records.add(LATE, number, due, now)
-            number = max(number, math.floor((now - start) / interval))
-        prober.ask(number, now)
+            records.add(LATE, 0, tick, due, now)
+            tick = max(tick, math.floor((now - start) / interval))
+        for asker, every in askers:
+            if tick % every == 0:
+                asker.ask(tick // every)
         records.flush(now)
-        number += 1
+        tick += 1
 
 
 def main() -> None:
-    """Run the prober that the command line names."""
-    kind, address, port, interval = sys.argv[1:5]
+    """Run the askers that the command line names."""
+    address, interval, *arguments = sys.argv[1:]
     records = Records()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    prober: Prober
-    match kind:
-        case "icmp":
-            prober = IcmpProber(address, records)
-        case "http":
-            prober = HttpProber(address, int(port), records)
-        case "arp":
-            prober = ArpProber(address, records)
-        case _:
-            raise SystemExit(f"no prober is called {kind}")
+    askers: list[tuple[Asker, int]] = []
+    for number, argument in enumerate(arguments):
+        kind, descriptor, every = argument.split(":")
+        sender = socket.socket(fileno=int(descriptor))
+        sender.setblocking(False)
+        ask_for_stamps(sender)
+        make = IcmpAsker if kind == "icmp" else ArpAsker
+        askers.append((make(number, address, sender, records), int(every)))
     become_punctual()
     try:
-        run(prober, records, float(interval))
+        run(askers, records, float(interval))
     except BrokenPipeError:
         os._exit(0)
 

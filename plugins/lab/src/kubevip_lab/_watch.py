@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from kubevip.errors import KubevipError
+from kubevip_lab._host import DEVICE
 from kubevip_lab._lab import VIP, VIP_PORT
 from kubevip_lab._measure import Answer
 from kubevip_lab._record import ANSWERED, CLOSED, LATE, OPENED, RECORD, REFUSED
@@ -24,36 +27,21 @@ if TYPE_CHECKING:
     from kubevip_lab._host import Host
     from kubevip_lab._lab import Lab
 
-_PIPE_BYTES = 1 << 18
+_PIPE_BYTES = 1 << 20  # some 20,000 records: a reader may be busy for seconds without making a prober wait
 _WAKE_SECONDS = 0.02
 _OPEN_SECONDS = 10.0
-_NODE_INTERVAL_SECONDS = 0.01  # at least: nodes have other things to do
+_NODE_INTERVAL_SECONDS = 0.01  # at least: that the followers are clients too needs no more
+_ETH_P_ARP = 0x0806
 
 
 @define
 class Prober:
-    """One prober process and what it has put on record, by kind and in the order of receipt."""
+    """What one prober has put on record, by kind and in the order of receipt, and what it leaves between questions."""
 
-    process: subprocess.Popen[bytes]
+    interval: float
     records: dict[bytes, list[Answer]] = field(
         factory=lambda: {kind: list[Answer]() for kind in (ANSWERED, REFUSED, OPENED, CLOSED, LATE)}
     )
-    _rest: bytes = b""
-
-    def take(self) -> None:
-        """Take what came through the pipe.
-
-        :raises KubevipError: when the prober has ended.
-        """
-        received = os.read(self.pipe, _PIPE_BYTES)
-        if not received:
-            raise KubevipError(f"a prober ended with status {self.process.wait()}: {self.process.args!r}")
-        data = self._rest + received
-        whole = len(data) - len(data) % RECORD.size
-        for kind, number, sent, received, by in RECORD.iter_unpack(data[:whole]):
-            answer = Answer(number=number, sent=sent, received=received, by=by.rstrip(b"\0").decode())
-            self.records[kind].append(answer)
-        self._rest = data[whole:]
 
     def since(self, moment: float, kind: bytes = ANSWERED) -> list[Answer]:
         """Return the records received from a moment on."""
@@ -68,6 +56,30 @@ class Prober:
         for kind in self.records:
             self.records[kind] = self.since(before, kind)
 
+
+@define
+class Feed:
+    """One process and the probers that it is."""
+
+    process: subprocess.Popen[bytes]
+    probers: tuple[Prober, ...]
+    _rest: bytes = b""
+
+    def take(self) -> None:
+        """Take what came through the pipe.
+
+        :raises KubevipError: when the process has ended.
+        """
+        read = os.read(self.pipe, _PIPE_BYTES)
+        if not read:
+            raise KubevipError(f"a prober ended with status {self.process.wait()}: {self.process.args!r}")
+        data = self._rest + read
+        whole = len(data) - len(data) % RECORD.size
+        for kind, asker, number, sent, received, by in RECORD.iter_unpack(data[:whole]):
+            answer = Answer(number=number, sent=sent, received=received, by=by.rstrip(b"\0").decode())
+            self.probers[int(asker)].records[kind].append(answer)
+        self._rest = data[whole:]
+
     @property
     def pipe(self) -> int:
         """The descriptor of its pipe."""
@@ -81,7 +93,8 @@ class Watch:
     """The probers by name. Made by `open_watch`.
 
     "icmp" and "http" ask from the client, "arp" from the watcher, "icmp n1" and so on from the nodes: a node that does
-    not hold the address is a client like others. `interval` is what they leave between two questions, in seconds.
+    not hold the address is a client like others. `interval` is what they leave between two questions, in seconds; the
+    nodes' leave 10 ms at least.
     """
 
     client: Host
@@ -112,11 +125,8 @@ class Watch:
         start = monotonic() - seconds
         names = ("icmp", "http", *(f"icmp {node}" for node in nodes))
         return tuple(
-            name for name in names if len(self.probers[name].since(start)) < 0.8 * seconds / self._interval_of(name)
+            name for name in names if len(self.probers[name].since(start)) < 0.8 * seconds / self.probers[name].interval
         )
-
-    def _interval_of(self, name: str) -> float:
-        return max(self.interval, _NODE_INTERVAL_SECONDS) if name.startswith("icmp ") else self.interval
 
     def forget(self, before: float) -> None:
         """Drop records received before a moment."""
@@ -127,23 +137,27 @@ class Watch:
     def held(self, count: int) -> Generator[Prober]:
         """Have the client hold `count` connections open inside the block; they are open when it begins."""
         arguments = (str(self.address), str(self.port), str(count))
-        with self.started("held", self.client, "kubevip_lab._hold", arguments) as prober:
+        command = [sys.executable, "-P", "-m", "kubevip_lab._hold", *arguments]
+        process = self.client.start(command, output=subprocess.PIPE, errors=sys.stderr.buffer)
+        prober = Prober(interval=self.interval)
+        with self.fed(process, {"held": prober}):
             if not self.pump(_OPEN_SECONDS, lambda: len(prober.records[OPENED]) == count):
                 raise KubevipError(f"{len(prober.records[OPENED])} of {count} connections opened in {_OPEN_SECONDS} s")
             yield prober
 
     @contextmanager
-    def started(self, name: str, host: Host, module: str, arguments: Sequence[str]) -> Generator[Prober]:
-        """Run a prober on a host inside the block."""
-        command = [sys.executable, "-P", "-m", module, *arguments]
-        process = host.start(command, output=subprocess.PIPE, errors=sys.stderr.buffer)
+    def fed(self, process: subprocess.Popen[bytes], probers: dict[str, Prober]) -> Generator[None]:
+        """Collect what a process puts on record for `probers`, in their order, inside the block; then kill it."""
+        feed = Feed(process, tuple(probers.values()))
+        fcntl.fcntl(feed.pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         with process:
-            prober = self.probers[name] = Prober(process=process)
+            self.probers.update(probers)
             try:
-                with self.reading(prober.pipe, prober.take):
-                    yield prober
+                with self.reading(feed.pipe, feed.take):
+                    yield
             finally:
-                del self.probers[name]
+                for name in probers:
+                    del self.probers[name]
                 process.kill()
 
     @contextmanager
@@ -162,15 +176,40 @@ class Watch:
 def open_watch(lab: Lab, interval: float) -> Generator[Watch]:
     """Start the probers of the virtual IP and of the TCP port on it; they are killed when left."""
     watch = Watch(client=lab.client, address=VIP, port=VIP_PORT, interval=interval)
+    seldom = max(round(_NODE_INTERVAL_SECONDS / interval), 1)
+    asking = [("icmp", lab.client, 1), ("arp", lab.watcher, 1)]
+    asking += [(f"icmp {node}", lab.network.hosts[node], seldom) for node in lab.nodes]
     with ExitStack() as stack:
-
-        def start(name: str, kind: str, host: Host) -> None:
-            arguments = (kind, str(VIP), str(VIP_PORT), str(watch._interval_of(name)))
-            stack.enter_context(watch.started(name, host, "kubevip_lab._probes", arguments))
-
-        start("icmp", "icmp", lab.client)
-        start("http", "http", lab.client)
-        start("arp", "arp", lab.watcher)
-        for node in lab.nodes:
-            start(f"icmp {node}", "icmp", lab.network.hosts[node])
+        arguments: list[str] = []
+        descriptors: list[int] = []
+        with ExitStack() as ours:
+            for name, host, every in asking:
+                kind = name.partition(" ")[0]
+                descriptor = ours.enter_context(_socket_on(host, kind)).fileno()
+                arguments.append(f"{kind}:{descriptor}:{every}")
+                descriptors.append(descriptor)
+            process = _start("kubevip_lab._probes", str(VIP), str(interval), *arguments, descriptors=descriptors)
+        stack.enter_context(watch.fed(process, {name: Prober(interval=interval * every) for name, _, every in asking}))
+        command = [sys.executable, "-P", "-m", "kubevip_lab._http_probe", str(VIP), str(VIP_PORT), str(interval)]
+        process = lab.client.start(command, output=subprocess.PIPE, errors=sys.stderr.buffer)
+        stack.enter_context(watch.fed(process, {"http": Prober(interval=interval)}))
         yield watch
+
+
+def _socket_on(host: Host, kind: str) -> socket.socket:
+    with host.entered():
+        if kind == "icmp":
+            return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        packets.bind((DEVICE, _ETH_P_ARP))
+        return packets
+
+
+def _start(module: str, *arguments: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        pass_fds=descriptors,
+        start_new_session=True,
+    )

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     failover.add_argument("--rounds", type=_count(1, 1000), default=10, metavar="N", help="default: 10")
     failover.add_argument("--json", action="store_true", help="print the figures as one object")
     failover.add_argument(
-        "--interval", type=_seconds, default=0.01, metavar="TIME", help="between questions, default: 10ms, least: 1ms"
+        "--interval", type=_seconds, default=0.001, metavar="TIME", help="between questions, default and least: 1ms"
     )
     failover.add_argument(
         "--keep-open", type=_count(0, 10_000), default=0, metavar="N", help="open connections that the holder has"
