@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from ipaddress import IPv4Address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import create_task_group, sleep, sleep_forever
+from anyio import create_task_group, sleep, sleep_forever, to_thread
+from anyio.lowlevel import checkpoint
 from attrs import evolve
 
 from kubevip import (
@@ -27,6 +28,9 @@ from kubevip._board import Board
 from kubevip._plugin import Origin, Plugin, built_in, load_plugin
 from kubevip._plugins import PluginRegistry
 from kubevip._sources import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 pytestmark = pytest.mark.anyio
 
@@ -60,10 +64,10 @@ BROKEN = Problem(place=Place(file="config.yaml", line=3), message="expected a ma
 class Rig:
     """Two sources, "first" and "second", that say what the test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: Mapping[str, Desired] | None = None) -> None:
         self.board = Board(node="n1", instance="test")
         base = Desired(instances=(source("first"), source("second")))
-        self.sources = Sources(base, announcing(), self.board)
+        self.sources = Sources(base, announcing(), self.board, loaded=loaded)
         self.feeds: dict[str, Feed] = {}
 
     async def run(self, feed: Feed) -> None:
@@ -71,10 +75,16 @@ class Rig:
         await sleep_forever()
 
     async def start(self, tg: Any) -> tuple[Feed, Feed]:
+        tg.start_soon(self.sources.run)
         for name in ("first", "second"):
             tg.start_soon(self.sources.follow, name, self)
             await sleep(0.1)
         return self.feeds["0"], self.feeds["1"]
+
+    async def publish(self, feed: Feed, *snapshots: Desired) -> None:
+        for desired in snapshots:
+            feed.publish(desired)
+            await sleep(0.1)
 
     def refused(self) -> tuple[Problem, ...]:
         return self.sources.refused.problems if self.sources.refused is not None else ()
@@ -87,7 +97,12 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Rig:
+def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    async def at_once(merge: Callable[[], object], **how: object) -> object:
+        await checkpoint()
+        return merge()
+
+    monkeypatch.setattr(to_thread, "run_sync", at_once)  # real threads know nothing of virtual time
     return Rig()
 
 
@@ -95,8 +110,8 @@ async def test_what_all_sources_want_is_wanted(rig: Rig) -> None:
     async with create_task_group() as tg:
         first, second = await rig.start(tg)
         assert not rig.sources.has_published.is_set()
-        second.publish(Desired(vips=(vip("web", 2),)))
-        first.publish(ONE)
+        await rig.publish(second, Desired(vips=(vip("web", 2),)))
+        await rig.publish(first, ONE)
         assert rig.sources.has_published.is_set()
         assert rig.wanted == [("api", 1), ("web", 2)]
         tg.cancel_scope.cancel()
@@ -105,8 +120,8 @@ async def test_what_all_sources_want_is_wanted(rig: Rig) -> None:
 async def test_on_equal_names_the_source_that_is_configured_first_wins_whoever_spoke_first(rig: Rig) -> None:
     async with create_task_group() as tg:
         first, second = await rig.start(tg)
-        second.publish(Desired(groups=(GROUP,), vips=(vip("api", 9), vip("web", 2))))
-        first.publish(ONE)
+        await rig.publish(second, Desired(groups=(GROUP,), vips=(vip("api", 9), vip("web", 2))))
+        await rig.publish(first, ONE)
         assert rig.wanted == [("api", 1), ("web", 2)]
         assert any("api" in problem for problem in rig.board.problems)
         tg.cancel_scope.cancel()
@@ -115,8 +130,8 @@ async def test_on_equal_names_the_source_that_is_configured_first_wins_whoever_s
 async def test_the_newest_snapshot_of_a_source_replaces_its_last(rig: Rig) -> None:
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
-        first.publish(ONE)
-        first.publish(evolve(ONE, vips=(vip("web", 2),)))
+        await rig.publish(first, ONE)
+        await rig.publish(first, evolve(ONE, vips=(vip("web", 2),)))
         assert rig.wanted == [("web", 2)]
         tg.cancel_scope.cancel()
 
@@ -126,9 +141,9 @@ async def test_a_snapshot_that_says_nothing_new_changes_nothing(rig: Rig, caplog
     caplog.set_level(logging.INFO, logger="kubevip.config")
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
-        first.publish(ONE)
+        await rig.publish(first, ONE)
         before = rig.sources.wanted.value
-        first.publish(evolve(ONE))
+        await rig.publish(first, evolve(ONE))
         assert rig.sources.wanted.value is before
         assert [record.getMessage() for record in caplog.records] == ["taken over source=first digest=aaaaaaaa"]
         tg.cancel_scope.cancel()
@@ -140,12 +155,12 @@ async def test_a_refusal_keeps_what_was_good_and_is_shown_until_something_good_f
     """Scenario 111."""
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
-        first.publish(ONE)
+        await rig.publish(first, ONE)
         first.reject([BROKEN])
         assert rig.wanted == [("api", 1)]
         assert rig.refused() == (BROKEN,)
         assert "refused source=first: config.yaml:3: expected a mapping" in caplog.messages
-        first.publish(ONE)  # mended: the same as before
+        await rig.publish(first, ONE)  # mended: the same as before
         assert rig.refused() == ()
         tg.cancel_scope.cancel()
 
@@ -155,7 +170,7 @@ async def test_a_refusal_of_one_source_does_not_hide_that_of_another(rig: Rig) -
         first, second = await rig.start(tg)
         first.reject([BROKEN])
         second.reject([evolve(BROKEN, message="later")])
-        second.publish(Desired())
+        await rig.publish(second, Desired())
         assert rig.refused() == (BROKEN,)
         tg.cancel_scope.cancel()
 
@@ -163,7 +178,7 @@ async def test_a_refusal_of_one_source_does_not_hide_that_of_another(rig: Rig) -
 async def test_a_source_that_fails_and_is_started_again_has_said_what_it_said(rig: Rig) -> None:
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
-        first.publish(ONE)
+        await rig.publish(first, ONE)
         async with create_task_group() as inner:
             inner.start_soon(rig.sources.follow, "first", rig)
             await sleep(1)
@@ -175,16 +190,16 @@ async def test_a_source_that_fails_and_is_started_again_has_said_what_it_said(ri
 async def test_a_source_can_name_another_source_whose_word_goes_with_it(rig: Rig) -> None:
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
-        first.publish(evolve(ONE, instances=(source("third"),)))
+        await rig.publish(first, evolve(ONE, instances=(source("third"),)))
         tg.start_soon(rig.sources.follow, "third", rig)
         await sleep(0.1)
-        rig.feeds["2"].publish(Desired(vips=(vip("web", 2),)))
+        await rig.publish(rig.feeds["2"], Desired(vips=(vip("web", 2),)))
         rig.feeds["2"].reject([BROKEN])
         assert rig.wanted == [("api", 1), ("web", 2)]
-        first.publish(ONE)
+        await rig.publish(first, ONE)
         assert rig.wanted == [("api", 1)]
         assert rig.refused() == ()
-        rig.feeds["2"].publish(Desired(vips=(vip("late", 3),)))
+        await rig.publish(rig.feeds["2"], Desired(vips=(vip("late", 3),)))
         assert rig.wanted == [("api", 1)]
         tg.cancel_scope.cancel()
 
@@ -194,9 +209,9 @@ async def test_a_problem_is_told_once_and_again_after_it_had_gone(rig: Rig, capl
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
         for _ in range(2):
-            first.publish(evolve(ONE, vips=(lost,)))
-            first.publish(evolve(ONE, vips=(lost, vip("web", 2))))
-            first.publish(ONE)
+            await rig.publish(first, evolve(ONE, vips=(lost,)))
+            await rig.publish(first, evolve(ONE, vips=(lost, vip("web", 2))))
+            await rig.publish(first, ONE)
         tg.cancel_scope.cancel()
     told = [record for record in caplog.records if "virtual IP 'lost'" in record.getMessage()]
     assert len(told) == 2
@@ -207,7 +222,7 @@ async def test_warnings_are_told_as_warnings(rig: Rig, caplog: pytest.LogCapture
     unused = evolve(ONE, groups=(GROUP, Group(name="unused", election="nobody")))
     async with create_task_group() as tg:
         first, _ = await rig.start(tg)
-        first.publish(unused)
+        await rig.publish(first, unused)
         assert rig.wanted == [("api", 1)]
         resolved = rig.sources.wanted.value
         assert resolved is not None
@@ -224,4 +239,27 @@ async def test_asking_to_read_again_reaches_every_source(rig: Rig) -> None:
         rig.sources.reload.set(1)
         assert (first.reload.value, second.reload.value) == (1, 1)
         assert first.status is rig.board.published
+        tg.cancel_scope.cancel()
+
+
+async def test_a_source_that_was_loaded_need_not_say_it_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="kubevip.config")
+    rig = Rig(loaded={"first": ONE})
+    assert rig.sources.has_published.is_set()
+    assert rig.wanted == [("api", 1)]
+    assert caplog.messages == ["taken over source=first digest=aaaaaaaa"]
+    async with create_task_group() as tg:
+        first, second = await rig.start(tg)
+        assert (first.known, second.known) == ("aaaaaaaa", "")
+        tg.cancel_scope.cancel()
+
+
+async def test_a_source_that_was_refused_says_all_of_it_when_it_is_restarted() -> None:
+    rig = Rig(loaded={"first": ONE})
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.reject([BROKEN])
+        tg.start_soon(rig.sources.follow, "first", rig)
+        await sleep(0.1)
+        assert rig.feeds["2"].known == ""
         tg.cancel_scope.cancel()

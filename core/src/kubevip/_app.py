@@ -17,7 +17,7 @@ from anyio import Event, create_task_group
 
 from kubevip import _control as control
 from kubevip._board import Board
-from kubevip._bootstrap import load, load_plugins
+from kubevip._bootstrap import FILE_SOURCE, load, load_plugins
 from kubevip._context import Context
 from kubevip._contract import Host
 from kubevip._keeper_link import Command, KeeperLink, NoKeeper
@@ -30,7 +30,7 @@ from kubevip._requests import Requests
 from kubevip._resolve import resolve
 from kubevip._sources import Sources
 from kubevip._status_json import status_of
-from kubevip._supervise import causes, describe_error
+from kubevip._supervise import causes, describe_error, supervise
 from kubevip.errors import ConfigError, KubevipError, NotPermittedError
 from kubevip_keeper._exit_status import NOT_PERMITTED, REFUSED
 
@@ -82,10 +82,13 @@ class _Node:
         first = resolve((loaded.base, loaded.file), registry)
         if first.missing:
             raise ConfigError(first.missing)
+        for warning in loaded.warnings:
+            logger.warning("%s", warning)
         self._name = node_name(options, node_name=first.node_name, members=first.members, machine=read_machine())
-        rng = Random(secrets.randbits(64))
+        self._rng = rng = Random(secrets.randbits(64))
         self._board = Board(node=self._name, instance=options.instance)
-        self._sources = Sources(loaded.base, registry, self._board)
+        said = {FILE_SOURCE: loaded.file} if loaded.base.instances else {}
+        self._sources = Sources(loaded.base, registry, self._board, loaded=said, resolved=first)
         self._observers = Observers()
         host = Host(
             node_name=self._name,
@@ -108,6 +111,7 @@ class _Node:
             async with control.serve(self._options.state_dir / "control.sock", requests.answer):
                 async with create_task_group() as tg:
                     tg.start_soon(self._board.run)
+                    tg.start_soon(self._merge)
                     tg.start_soon(self._reconciler.run, self._sources.wanted)
                     tg.start_soon(self._watch_start)
                     logger.info("started node=%s instance=%s", self._name, self._options.instance)
@@ -117,6 +121,10 @@ class _Node:
         signal.alarm(0)
         logger.info("stopped node=%s", self._name)
         return self._status_code
+
+    async def _merge(self) -> None:
+        """Merge what the sources say; what fails is tried again with their next word, and what was good stays."""
+        await supervise("merging of configurations", self._sources.run, failed=lambda error: None, rng=self._rng)
 
     async def _watch_start(self) -> None:
         """Say when this node is ready: every service opened, or waits to; end when one is refused for good."""

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio import Event
+from anyio import CapacityLimiter, Event, to_thread
 from anyio.lowlevel import checkpoint
 from attrs import frozen
 
@@ -17,7 +17,7 @@ from kubevip._model import Kind, Severity
 from kubevip._resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kubevip._board import Board
     from kubevip._model import Desired, Problem
@@ -36,32 +36,70 @@ class Refusal:
     problems: tuple[Problem, ...]
 
 
-class Sources:
-    """Merges what the sources publish. `wanted` is None until one of them has published.
+@frozen(kw_only=True)
+class _Merged:
+    """What the snapshots want together, whose of them are new, and which sources are named in them."""
 
-    `base` is what the command line wants; it comes first, so nothing overrides it.
+    resolved: Resolved
+    changed: frozenset[str]
+    followed: frozenset[str]
+
+
+class Sources:
+    """Merges what the sources publish, while `run` runs.
+
+    `base` is what the command line wants; it comes first, so nothing overrides it. `loaded` is what sources said before
+    anything ran, by name, and `resolved` what all of that wants together: then `wanted` begins with it, and no source
+    has to say it again. Without them it begins with what `base` alone wants.
     """
 
-    def __init__(self, base: Desired, registry: PluginRegistry, board: Board) -> None:
+    def __init__(
+        self,
+        base: Desired,
+        registry: PluginRegistry,
+        board: Board,
+        *,
+        loaded: Mapping[str, Desired] | None = None,
+        resolved: Resolved | None = None,
+    ) -> None:
         self.wanted: Latest[Resolved | None] = Latest(None)
         self.has_published = Event()
         self.reload = Latest(0)
         self.since: float | None = None
         self._base, self._registry, self._board = base, registry, board
-        self._snapshots: dict[str, Desired] = {}
+        self._said: dict[str, Desired] = dict(loaded or {})
+        self._merged: dict[str, Desired] = {}  # the part of it that is in `wanted`
         self._refused: dict[str, Refusal] = {}
+        self._mended: set[str] = set()  # what is good again, though perhaps the same as before it was refused
         self._told: frozenset[str] = frozenset()
-        self._merge()
+        self._news = Event()
+        self._limiter = CapacityLimiter(1)
+        if resolved is None:
+            resolved = resolve((base, *self._said.values()), registry)
+        self._take(
+            _Merged(resolved=resolved, changed=frozenset(self._said), followed=frozenset(self._said)), self._said
+        )
+
+    async def run(self) -> None:
+        """Merge what is published, until cancelled: in a thread, because it takes 0.1 ms for each virtual IP."""
+        while True:
+            await self._news.wait()
+            self._news = Event()
+            said = dict(self._said)
+            merge = partial(_merge, self._base, said, self._merged, self._registry)
+            self._take(await to_thread.run_sync(merge, abandon_on_cancel=True, limiter=self._limiter), said)
 
     async def follow(self, name: str, source: ConfigSource) -> None:
         """Run `source` and take over what it publishes, until cancelled or it has nothing more to say."""
         await checkpoint()
+        said = self._said.get(name) if name not in self._refused else None
         await source.run(
             Feed(
                 publish=partial(self._publish, name),
                 reject=partial(self._reject, name),
                 status=self._board.published,
                 reload=self.reload,
+                known=said.digest if said is not None else "",
             )
         )
 
@@ -75,14 +113,11 @@ class Sources:
         return max(self._refused.values(), key=lambda refusal: refusal.at, default=None)
 
     def _publish(self, name: str, desired: Desired) -> None:
-        if self._snapshots.get(name) == desired and name not in self._refused:
-            return
-        self._snapshots[name] = desired
-        self._refused.pop(name, None)
-        logger.info("taken over source=%s digest=%s", name, desired.digest or "-")
-        self.since = time.time()  # noqa: TID251 -- shown to people, decides nothing
-        self._merge()
-        self.has_published.set()
+        self._said[name] = desired
+        if self._refused.pop(name, None) is not None:
+            self._mended.add(name)
+            self._board.touch()
+        self._news.set()
 
     def _reject(self, name: str, problems: Sequence[Problem]) -> None:
         at = time.time()  # noqa: TID251 -- shown to people, decides nothing
@@ -91,25 +126,47 @@ class Sources:
             logger.error("refused source=%s: %s", name, problem)
         self._board.touch()
 
-    def _merge(self) -> None:
-        ordered, followed = [self._base], set[str]()
-        for desired in ordered:  # grows: a source may name further sources
-            for instance in desired.instances:
-                if instance.kind is Kind.SOURCE and instance.name not in followed:
-                    followed.add(instance.name)
-                    if (snapshot := self._snapshots.get(instance.name)) is not None:
-                        ordered.append(snapshot)
-        # what a source said goes with it; one that fails and is restarted is still wanted, and its word stands
-        self._snapshots = {name: said for name, said in self._snapshots.items() if name in followed}
-        self._refused = {name: refusal for name, refusal in self._refused.items() if name in followed}
-        resolved = resolve(ordered, self._registry)
-        told = frozenset(map(str, resolved.problems))
-        for problem in resolved.problems:
+    def _take(self, merged: _Merged, said: Mapping[str, Desired]) -> None:
+        """Make what was merged what is wanted, unless it says nothing new."""
+        if not self._news.is_set():  # else it is about more than was merged, and merged again
+            # what a source said goes with it; one that fails and is restarted is still wanted, and its word stands
+            self._said = {name: desired for name, desired in self._said.items() if name in merged.followed}
+            self._refused = {name: refusal for name, refusal in self._refused.items() if name in merged.followed}
+        taken = [name for name in said if name in merged.changed or name in self._mended]
+        self._mended.difference_update(said)
+        if self.wanted.value is not None and not taken:
+            return
+        self._merged = {name: desired for name, desired in said.items() if name in merged.followed}
+        for name in taken:
+            logger.info("taken over source=%s digest=%s", name, said[name].digest or "-")
+            self.since = time.time()  # noqa: TID251 -- shown to people, decides nothing
+        self._tell(merged.resolved.problems)
+        self._board.problems = tuple(map(str, merged.resolved.problems))
+        self._board.config_digest = merged.resolved.digest
+        self.wanted.set(merged.resolved)
+        if taken:
+            self.has_published.set()
+        self._board.touch()
+
+    def _tell(self, problems: Sequence[Problem]) -> None:
+        """Log the problems that were not there before."""
+        for problem in problems:
             if str(problem) not in self._told:
                 level = logging.WARNING if problem.severity is Severity.WARNING else logging.ERROR
                 logger.log(level, "%s", problem)
-        self._told = told
-        self._board.problems = tuple(map(str, resolved.problems))
-        self._board.config_digest = resolved.digest
-        self.wanted.set(resolved)
-        self._board.touch()
+        self._told = frozenset(map(str, problems))
+
+
+def _merge(
+    base: Desired, said: Mapping[str, Desired], before: Mapping[str, Desired], registry: PluginRegistry
+) -> _Merged:
+    """Put together what the sources said. Pure: it runs in a thread."""
+    ordered, followed = [base], set[str]()
+    for desired in ordered:  # grows: a source may name further sources
+        for instance in desired.instances:
+            if instance.kind is Kind.SOURCE and instance.name not in followed:
+                followed.add(instance.name)
+                if (snapshot := said.get(instance.name)) is not None:
+                    ordered.append(snapshot)
+    changed = frozenset(name for name in followed & said.keys() if said[name] != before.get(name))
+    return _Merged(resolved=resolve(ordered, registry), changed=changed, followed=frozenset(followed))

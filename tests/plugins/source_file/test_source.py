@@ -11,7 +11,7 @@ from kubevip import Desired, Feed, Latest, Problem, Snapshot
 from kubevip.errors import ConfigError
 from kubevip.testing import make_host
 from kubevip_source_file import _source
-from kubevip_source_file._reading import look_at
+from kubevip_source_file._reading import look_at, read_configuration
 from kubevip_source_file._source import FileSource
 from kubevip_source_file.plugin import FILE, FileConfig
 
@@ -30,10 +30,12 @@ def text_with(port: int) -> str:
 class Told:
     """What a source told: the port of each snapshot, or the messages of each refusal."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: str = "") -> None:
         self.news: Latest[tuple[object, ...]] = Latest(())
         self.reload: Latest[int] = Latest(0)
-        self.feed = Feed(publish=self.publish, reject=self.reject, status=Latest(Snapshot()), reload=self.reload)
+        self.feed = Feed(
+            publish=self.publish, reject=self.reject, status=Latest(Snapshot()), reload=self.reload, known=known
+        )
 
     def publish(self, desired: Desired) -> None:
         self.news.set((*self.news.value, desired.load_balancers[0].port))
@@ -48,8 +50,8 @@ class Told:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncGenerator[Told]:
-    told = Told()
+async def running(path: Path, known: str = "") -> AsyncGenerator[Told]:
+    told = Told(known)
     async with create_task_group() as tg:
         tg.start_soon(FileSource(path, {}).run, told.feed)
         yield told
@@ -81,6 +83,30 @@ def replace(path: Path, text: str) -> None:
 async def test_what_the_file_says_is_published_at_once(path: Path) -> None:
     async with running(path) as told:
         await told.until(1)
+
+
+async def test_what_was_loaded_before_is_not_parsed_again_until_it_changes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, _ = FileSource(path, {}).load()
+    parsed: list[str] = []
+
+    def parse(data: bytes, *args: object) -> object:
+        parsed.append(data.decode())
+        return read_configuration(data, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_source, "read_configuration", parse)
+    async with running(path, known=loaded.digest) as told:
+        replace(path, text_with(2))
+        await told.until(2)
+    assert parsed == [text_with(2)]
+
+
+async def test_what_changed_since_it_was_loaded_is_published_at_once(path: Path) -> None:
+    loaded, _ = FileSource(path, {}).load()
+    replace(path, text_with(2))
+    async with running(path, known=loaded.digest) as told:
+        await told.until(2)
 
 
 async def test_a_file_that_is_replaced_by_renaming_is_read_again(path: Path) -> None:

@@ -150,6 +150,7 @@ async def running_app(
     with plain_failures():
         async with create_task_group() as tg:
             tg.start_soon(board.run)
+            tg.start_soon(followed.run)
             tg.start_soon(reconciler.run, followed.wanted)
             await followed.has_published.wait()
             await reconciler.applied.wait_until(lambda applied: applied is followed.wanted.value)

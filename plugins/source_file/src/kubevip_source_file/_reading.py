@@ -64,6 +64,11 @@ def read_file(path: Path) -> tuple[bytes, Identity]:
     return b"".join(parts), Identity.of(status)
 
 
+def digest_of(data: bytes) -> str:
+    """Return the name of what is in a file: eight hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()[:8]
+
+
 def read_configuration(data: bytes, file: str, environment: Mapping[str, str]) -> tuple[Desired, tuple[Problem, ...]]:
     """Return what the text of a file wants, and warnings.
 
@@ -88,7 +93,7 @@ def read_configuration(data: bytes, file: str, environment: Mapping[str, str]) -
             f"expected {API_VERSION}, got {str(version)[:60]!r}; a file without this key is of kube-vip's own format"
         )
         raise ConfigError([document.places.problem(message, "apiVersion")])
-    return evolve(desired, form=form, digest=hashlib.sha256(data).hexdigest()[:8]), warnings
+    return evolve(desired, form=form, digest=digest_of(data)), warnings
 
 
 def _refusal(path: Path, message: str) -> ConfigError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from anyio import CapacityLimiter, move_on_after, to_thread
 
 from kubevip.errors import ConfigError
-from kubevip_source_file._reading import Identity, look_at, read_configuration, read_file
+from kubevip_source_file._reading import Identity, digest_of, look_at, read_configuration, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,10 +48,11 @@ class FileSource:
     async def run(self, feed: Feed) -> None:
         """Publish what the file wants now, after each change of it, and when `feed.reload` grows; until cancelled.
 
-        A file that is refused or gone changes nothing: its problems go to `feed.reject`.
+        A file that is refused or gone changes nothing: its problems go to `feed.reject`. One that still is what
+        `feed.known` names is not parsed again.
         """
         asked = feed.reload.value
-        known = await self._read(feed)
+        known = await self._read(feed, feed.known)
         seen = known
         while True:
             with move_on_after(LOOK_SECONDS):
@@ -66,21 +67,25 @@ class FileSource:
                 known = await self._read(feed)
             seen = now
 
-    async def _read(self, feed: Feed) -> Identity | None:
+    async def _read(self, feed: Feed, known_digest: str = "") -> Identity | None:
         """Read and publish, or reject; return the identity of what was read, None if there was nothing to read."""
         identity: Identity | None = None
 
-        def read() -> tuple[Desired, tuple[Problem, ...]]:
+        def read() -> tuple[Desired, tuple[Problem, ...]] | None:
             nonlocal identity
             data, identity = read_file(self._path)
+            if digest_of(data) == known_digest:
+                return None
             return read_configuration(data, str(self._path), self._environment)
 
         try:
-            desired, warnings = await to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._limiter)
+            found = await to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._limiter)
         except ConfigError as error:
             feed.reject(error.problems)
             return identity
-        for warning in warnings:
-            log.warning("%s", warning)
-        feed.publish(desired)
+        if found is not None:
+            desired, warnings = found
+            for warning in warnings:
+                log.warning("%s", warning)
+            feed.publish(desired)
         return identity
