@@ -1,4 +1,7 @@
-"""Rows of a benchmark: {case, subject, median, unit, worst, peer, ratio}; peer and ratio are null without a peer."""
+"""Rows of a benchmark: {case, subject, median, unit, worst, peer, ratio}.
+
+`ratio` is the subject's median divided by the peer's; both are null without a peer.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +36,26 @@ def row(case: str, values: Sequence[float], unit: str, *, subject: str = "kubevi
 
 def publish(rows: Sequence[Row], file: Path | None) -> None:
     width = max(len(each.case) for each in rows)
-    print(f"{'case':<{width}}  {'median':>10}  {'worst':>10}")
+    print(f"{'case':<{width}}  {'subject':<10}  {'median':>10}  {'worst':>10}")
     for each in rows:
-        print(f"{each.case:<{width}}  {each.median:>10.4g}  {each.worst:>10.4g}  {each.unit}")
+        beside = "" if each.ratio is None else f"  {each.ratio:.2f} of {each.peer}"
+        figures = f"{each.median:>10.4g}  {each.worst:>10.4g}  {each.unit}"
+        print(f"{each.case:<{width}}  {each.subject:<10}  {figures}{beside}")
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps([asdict(each) for each in rows], indent=1) + "\n")
 
 
 def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
+    return argument_parser(description, rounds=rounds).parse_args()
+
+
+def argument_parser(description: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """What every benchmark understands; a benchmark may add to it."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
     parser.add_argument("--rounds", type=int, default=rounds)
-    return parser.parse_args()
+    return parser
 
 
 def enter_network_namespace() -> None:

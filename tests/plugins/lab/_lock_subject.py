@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from kubevip.errors import KubevipError
 from kubevip_lab._daemon import Daemon
 from kubevip_lab._host import DEVICE
 from kubevip_lab._lab import VIP_PORT
@@ -38,6 +39,9 @@ class LockSubject:
 
     def control_process(self, node: str) -> int | None:
         return max(self.daemons[node].children(), default=None)  # the other one is the web server
+
+    def move(self, node: str, to: str) -> None:
+        raise KubevipError("a lock cannot be moved")
 
     def trouble(self) -> str:
         missing = [name for name, daemon in self.daemons.items() if not daemon.children()]

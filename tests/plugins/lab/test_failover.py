@@ -127,6 +127,20 @@ def test_an_address_that_a_dead_node_keeps_is_two_holders(arena: Arena) -> None:
 
 
 @pytest.mark.netns
+def test_a_node_without_power_answers_nothing_and_comes_back_without_the_address(arena: Arena) -> None:
+    (result,) = arena.rounds("poweroff")
+
+    assert result.is_good
+    assert result.holder_after not in (None, result.holder_before)
+
+
+@pytest.mark.netns
+def test_a_subject_that_cannot_be_told_to_move_says_so(arena: Arena) -> None:
+    with pytest.raises(KubevipError, match="a lock cannot be moved"):
+        arena.rounds("move")
+
+
+@pytest.mark.netns
 @pytest.mark.parametrize("fault", ["freeze", "cut"])
 def test_an_outage_that_nobody_ends_lasts_until_the_repair(fault: str, arena: Arena) -> None:
     (result,) = arena.rounds(fault, timeout=4.0)

@@ -6,6 +6,8 @@ from ipaddress import ip_address
 import pytest
 import yaml
 
+from kubevip.control import Client
+from kubevip.errors import KubevipError
 from kubevip_lab import plugin
 from kubevip_lab._faults import FAULTS
 from kubevip_lab._kubevip import native_file, original_file
@@ -27,6 +29,20 @@ def test_a_measurement_has_defaults(parser: argparse.ArgumentParser) -> None:
     args = parser.parse_args(["failover", "--fault", "kill"])
 
     assert (args.rounds, args.nodes, args.interval, args.keep_open, args.json) == (10, 3, 0.001, 0, False)
+    assert (args.fault, args.against, args.timing) == (["kill"], None, "default")
+
+
+def test_faults_are_measured_in_the_order_in_which_they_are_given(parser: argparse.ArgumentParser) -> None:
+    args = parser.parse_args(["failover", "--fault", "move", "--fault", "cut", "--against", "keepalived"])
+
+    assert (args.fault, args.against) == (["move", "cut"], "keepalived")
+
+
+def test_the_original_format_cannot_say_the_timing(parser: argparse.ArgumentParser) -> None:
+    args = parser.parse_args(["failover", "--fault", "kill", "--timing", "fast", "--format", "original"])
+
+    with pytest.raises(KubevipError, match="use --format native"):
+        plugin.run(args, Client("/nowhere"))
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10ms", 0.01), ("1ms", 0.001), ("2s", 2.0), ("0.5s", 0.5)])
@@ -43,6 +59,8 @@ def test_times_have_units(parser: argparse.ArgumentParser, text: str, seconds: f
         ["failover", "--fault", "kill", "--interval", "10"],
         ["failover", "--fault", "kill", "--interval", "0.1ms"],
         ["failover", "--fault", "kill", "--nodes", "10"],
+        ["failover", "--fault", "kill", "--timing", "now"],
+        ["failover", "--fault", "kill", "--against", "luck"],
         ["demo", "--rounds", "3"],
         [],
     ],
@@ -90,6 +108,10 @@ def test_the_native_file_elects_by_the_number_of_nodes(nodes: int, election: str
 
     assert document["groups"] == {"web": {"election": election}}
     assert ("elections" in document) == (nodes > 1)
+
+
+def test_the_native_file_bears_the_timing() -> None:
+    assert yaml.safe_load(native_file(plan(3), "fast"))["elections"]["raft"]["timing"] == "fast"
 
 
 def test_no_two_hosts_of_a_plan_share_an_address() -> None:

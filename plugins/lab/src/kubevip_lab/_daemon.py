@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from kubevip_lab._host import Host
+
+
+_REAP_SECONDS = 1.0
 
 
 @define
@@ -64,10 +69,13 @@ class Daemon:
             return self._process.wait()
 
     def kill(self) -> None:
-        """Kill all its processes and reap the first."""
-        send(self.tree(), signal.SIGKILL)
+        """Kill all its processes and reap them: as the sandbox's first process this one inherits their children."""
+        tree = self.tree()
+        send(tree, signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
+        for pid in tree[1:]:
+            _reap(pid)
 
     def last_lines(self, count: int) -> tuple[str, ...]:
         """Return the end of its log."""
@@ -101,6 +109,16 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def _reap(pid: int) -> None:
+    """Wait for a process that was killed and whose parent was; some programs take a zombie for a living one."""
+    end = monotonic() + _REAP_SECONDS
+    while monotonic() < end and Path("/proc", str(pid)).exists():
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            time.sleep(0.001)  # noqa: TID251 - its parent has not ended yet
 
 
 def _children() -> dict[int, tuple[int, ...]]:

@@ -43,6 +43,11 @@ class Figures:
         """Whether every round was."""
         return all(each.is_good for each in self.rounds)
 
+    @property
+    def two_holders_ms(self) -> float:
+        """The longest time for which two answered ARP in a round."""
+        return max(each.two_holders_ms for each in self.rounds)
+
     def report(self) -> dict[str, object]:
         """Return the object that `--json` prints."""
         outages = [each.outage_ms for each in self.rounds]
@@ -85,8 +90,6 @@ def measure(
             stack.enter_context(watch.reading(wire.fileno(), wire.take))
         for number in range(rounds):
             holder = wait_until_whole(lab, watch, timeout)
-
-            watch.pump(FAULTS[fault].pause_seconds)
 
             def say(text: str, number: int = number) -> None:
                 show.say(f"round {number + 1} of {rounds}: {text}")

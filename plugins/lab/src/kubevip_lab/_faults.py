@@ -26,8 +26,7 @@ _STOP_SECONDS = 15.0  # as long as a service manager would wait
 class Fault:
     """One fault. `done` and `undone` are said of the node: "n1 frozen", "n1 resumed".
 
-    `may_stay`: the same node may hold the address again without anything being wrong. `pause_seconds` before the next
-    one: a keeper waits longer each time before it starts a program that is killed again and again within seconds.
+    `may_stay`: the same node may hold the address again without anything being wrong.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Fault:
     inject: Callable[[Lab, str], None]
     repair: Callable[[Lab, str], None]
     may_stay: bool = False
-    pause_seconds: float = 0.0
 
 
 def _kill(lab: Lab, node: str) -> None:
@@ -48,8 +46,8 @@ def _kill(lab: Lab, node: str) -> None:
 
 def _kill_all(lab: Lab, node: str) -> None:
     # Stopped first: else a process that outlives another by a moment might act on its death.
-    tree = _stop_tree(lab, node)
-    send(tree, signal.SIGKILL)
+    _stop_tree(lab, node)
+    lab.subject.daemons[node].kill()
 
 
 def _terminate(lab: Lab, node: str) -> None:
@@ -85,10 +83,33 @@ def _restart(lab: Lab, node: str) -> None:
     daemon.start()
 
 
-def _revive(lab: Lab, node: str) -> None:
-    # A keeper starts its control process again by itself; a program that is one process is gone.
-    if lab.subject.daemons[node].pid is None:
-        lab.subject.daemons[node].start()
+def _start_anew(lab: Lab, node: str) -> None:
+    # A keeper would start its control process by itself, but later each time that it dies within seconds.
+    daemon = lab.subject.daemons[node]
+    if daemon.pid is not None:
+        os.kill(daemon.pid, signal.SIGTERM)
+        daemon.wait(_STOP_SECONDS)
+    daemon.start()
+
+
+def _power_off(lab: Lab, node: str) -> None:
+    _stop_tree(lab, node)  # nothing of it sees the link go
+    lab.network.cut(node)
+    lab.subject.daemons[node].kill()
+
+
+def _power_on(lab: Lab, node: str) -> None:
+    lab.subject.daemons[node].wait(_STOP_SECONDS)
+    lab.network.forget_addresses(node)
+    lab.network.restore(node)
+    lab.subject.daemons[node].start()
+
+
+def _move(lab: Lab, node: str) -> None:
+    others = [each for each in lab.nodes if each != node]
+    if not others:
+        raise KubevipError(f"there is no node but {node} to move the address to")
+    lab.subject.move(node, others[0])
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -98,11 +119,10 @@ FAULTS: Mapping[str, Fault] = {
         Fault(
             name="kill",
             done="control process killed",
-            undone="on its own again",
+            undone="started anew",
             inject=_kill,
-            repair=_revive,
+            repair=_start_anew,
             may_stay=True,
-            pause_seconds=5.0,
         ),
         Fault(name="killall", done="all processes killed", undone="started again", inject=_kill_all, repair=_restart),
         Fault(name="freeze", done="frozen (SIGSTOP)", undone="resumed", inject=_freeze, repair=_resume),
@@ -113,6 +133,8 @@ FAULTS: Mapping[str, Fault] = {
             inject=lambda lab, node: lab.network.cut(node),
             repair=lambda lab, node: lab.network.restore(node),
         ),
+        Fault(name="poweroff", done="powered off", undone="powered on", inject=_power_off, repair=_power_on),
+        Fault(name="move", done="told to hand over", undone="left alone", inject=_move, repair=lambda lab, node: None),
         Fault(
             name="partition",
             done="parted from the other nodes",

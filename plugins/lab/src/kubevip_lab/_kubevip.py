@@ -37,6 +37,16 @@ class Kubevip:
         """Return the keeper's child that runs kubevip; others are orphans that it adopted."""
         return next((pid for pid in self.daemons[node].children() if b"kubevip\0run\0" in command_line(pid)), None)
 
+    def move(self, node: str, to: str) -> None:
+        """Have the node's daemon move the first group to another node, as `kubevip move` does.
+
+        :raises KubevipError: it does not answer, or refuses.
+        """
+        client = Client(self.state[node])
+        answer: Any = client.request("status")  # JSON
+        for group in answer["groups"][:1]:
+            client.request("move", {"group": group["name"], "to": to})
+
     def trouble(self) -> str:
         """Return which node does not follow or lead, or "" when all do and agree on the leader."""
         leaders: set[str] = set()
@@ -59,11 +69,17 @@ class Kubevip:
 
 
 def prepare_kubevip(
-    network: Network, plan: Plan, directory: Path, form: Format = "original", config: Path | None = None
+    network: Network,
+    plan: Plan,
+    directory: Path,
+    form: Format = "original",
+    config: Path | None = None,
+    timing: str = "default",
 ) -> Kubevip:
     """Write the nodes' files below `directory` and return the subject, not started.
 
-    `config` is a file to be used by all nodes instead of generated ones.
+    `timing` is raft's, for the native format: the original one has no word for it. `config` is a file to be used by
+    all nodes instead of generated ones.
     """
     subject = Kubevip()
     # Unbuffered, so that the log of a killed process is whole.
@@ -71,9 +87,9 @@ def prepare_kubevip(
     for node in plan.nodes:
         file = config or directory / f"{node}.yaml"
         if config is None:
-            file.write_text(original_file(plan, node) if form == "original" else native_file(plan))
+            file.write_text(original_file(plan, node) if form == "original" else native_file(plan, timing))
         place = subject.state[node] = directory / node
-        place.mkdir(mode=0o700)
+        place.mkdir(mode=0o700, exist_ok=True)
         arguments = [sys.executable, "-m", "kubevip_keeper", "run", "--config", str(file)]
         arguments += ["--plugins", "raft,arp,tcp", "--insecure", "--state-dir", str(place), "--node", node]
         subject.daemons[node] = Daemon(
@@ -112,13 +128,13 @@ def original_file(plan: Plan, node: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def native_file(plan: Plan) -> str:
+def native_file(plan: Plan, timing: str = "default") -> str:
     """Return the one file in the native format that all nodes share."""
     election = "raft" if len(plan.nodes) > 1 else "single"
     members = ", ".join(f"{{name: {name}, address: {address}}}" for name, address in plan.nodes.items())
     lines = ["apiVersion: kubevip/v1", "cluster: lab"]
     if election == "raft":
-        lines += ["elections:", "  raft:", f"    members: [{members}]"]
+        lines += ["elections:", "  raft:", f"    members: [{members}]", f"    timing: {timing}"]
     lines += [
         "groups:",
         f"  web: {{election: {election}}}",

@@ -28,18 +28,23 @@ MOST_NODES = _FIRST_BACKEND - _FIRST_NODE
 
 @define
 class Plan:
-    """What is to be built: names and addresses of the hosts."""
+    """What is to be built: names and addresses of the hosts.
+
+    `serves_on_nodes`: a web server runs on every node, for a subject that balances nothing.
+    """
 
     nodes: dict[str, IPv4Address]
     backends: dict[str, IPv4Address]
     vip: IPv4Address = VIP
+    serves_on_nodes: bool = False
 
 
-def plan(nodes: int = 3, backends: int = 3) -> Plan:
+def plan(nodes: int = 3, backends: int = 3, *, serves_on_nodes: bool = False) -> Plan:
     """Return the lab's plan: nodes n1.. at .11.., backends b1.. at .21... The most is 10 of each."""
     return Plan(
         nodes={f"n{index + 1}": SUBNET[_FIRST_NODE + index] for index in range(nodes)},
         backends={f"b{index + 1}": SUBNET[_FIRST_BACKEND + index] for index in range(backends)},
+        serves_on_nodes=serves_on_nodes,
     )
 
 
@@ -81,8 +86,10 @@ def open_lab(what: Plan, make_subject: Callable[[Network, Plan], Subject]) -> Ge
         subject = make_subject(network, what)
         backends: list[subprocess.Popen[bytes]] = []
         try:
-            for name, address in what.backends.items():
-                arguments = [sys.executable, "-P", "-m", "kubevip_lab._backend", name, str(address), str(BACKEND_PORT)]
+            servers = [(name, str(address), BACKEND_PORT) for name, address in what.backends.items()]
+            servers += [(name, "0.0.0.0", VIP_PORT) for name in what.nodes if what.serves_on_nodes]
+            for name, listens, port in servers:
+                arguments = [sys.executable, "-P", "-m", "kubevip_lab._backend", name, listens, str(port)]
                 backends.append(network.hosts[name].start(arguments))
             for daemon in subject.daemons.values():
                 daemon.start()

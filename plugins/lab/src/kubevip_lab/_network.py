@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -92,6 +93,16 @@ class Network:
         with _translated(f"restore the link of {name}"):
             self._route.link("set", index=self._port(name), state="up")
 
+    def forget_addresses(self, name: str) -> None:
+        """Take off the host every address that it was not built with, as a reboot would."""
+        host = self.hosts[name]
+        with _translated(f"take addresses off {name}"), host.entered(), IPRoute() as route:
+            inside: Any = route
+            device = inside.link_lookup(ifname=DEVICE)[0]
+            for message in inside.get_addr(index=device, family=socket.AF_INET):
+                if (address := message.get_attr("IFA_ADDRESS")) != str(host.address):
+                    inside.addr("del", index=device, address=address, prefixlen=message["prefixlen"])
+
     def partition(self, name: str, others: Iterable[str]) -> None:
         """Drop every frame between the host and `others`; everybody else still reaches all of them.
 
@@ -124,7 +135,7 @@ class Network:
 
 @contextmanager
 def open_network() -> Generator[Network]:
-    """Build an empty network. It goes with the sandbox; the hosts go when left, once nothing runs on them.
+    """Build an empty network. It goes when left, the hosts once nothing runs on them.
 
     :raises NotPermittedError: the kernel refuses bridges, virtual Ethernet or an address, or has none.
     """
@@ -143,9 +154,14 @@ def open_network() -> Generator[Network]:
             network._route, network._bridge = plain, bridge
             yield network
         finally:
-            # A namespace goes with its last descriptor and process, its devices with it, and their other ends here.
+            # A namespace goes with its last descriptor and process, its devices with it, but not at once: what is here
+            # goes now, so that another network can be built.
             for host in network.hosts.values():
+                with suppress(NetlinkError):
+                    plain.link("del", index=network._port(host.name))
                 os.close(host.namespace)
+            with suppress(NetlinkError):
+                plain.link("del", index=network._bridge)
 
 
 def _new_namespace() -> int:

@@ -30,6 +30,13 @@ class Subject(Protocol):
         """
         ...
 
+    def move(self, node: str, to: str) -> None:
+        """Have `node`, which holds the address, hand it over to the node `to`; returns when that is done.
+
+        :raises KubevipError: it cannot be told that, or did not.
+        """
+        ...
+
     def trouble(self) -> str:
         """Return what still keeps the cluster from being whole, one line; empty when every node takes part again."""
         ...

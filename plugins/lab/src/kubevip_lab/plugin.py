@@ -7,13 +7,15 @@ import re
 from typing import TYPE_CHECKING
 
 from kubevip import Command, hookimpl
+from kubevip.errors import KubevipError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kubevip.control import Client
 
-FAULT_NAMES = ("term", "kill", "killall", "freeze", "cut", "partition")
+FAULT_NAMES = ("term", "kill", "killall", "freeze", "cut", "poweroff", "move", "partition")
+TIMINGS = ("default", "fast", "relaxed")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     demo = commands.add_parser("demo", help="show the main job: three nodes, one address, one fault after another")
     demo.add_argument("--json", action="store_true", help="print the figures as one object")
 
-    failover = commands.add_parser("failover", help="measure one fault: how long is a client without an answer")
-    failover.add_argument("--fault", choices=FAULT_NAMES, required=True)
+    failover = commands.add_parser("failover", help="measure faults: how long is a client without an answer")
+    failover.add_argument(
+        "--fault", action="append", choices=FAULT_NAMES, required=True, help="may be given more than once"
+    )
+    failover.add_argument("--against", choices=("keepalived",), help="the same faults for another product as well")
     failover.add_argument("--rounds", type=_count(1, 1000), default=10, metavar="N", help="default: 10")
     failover.add_argument("--json", action="store_true", help="print the figures as one object")
     failover.add_argument(
@@ -45,12 +50,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--logs", metavar="DIR", help="leave the nodes' logs and what happened when here")
     for command in (failover, up):
         command.add_argument("--nodes", type=_count(1, 9), default=3, metavar="N", help="default: 3")
+        command.add_argument("--timing", choices=TIMINGS, default="default", help="of raft; needs --format native")
     for command in (demo, failover, up):
         command.add_argument(
             "--format",
             choices=("original", "native"),
-            default="original",
-            help="of the nodes' files, default: original",
+            help="of the nodes' files, default: original, native where --timing needs it",
         )
 
 
@@ -61,6 +66,10 @@ def run(args: argparse.Namespace, client: Client) -> int:
     """
     from kubevip_lab._run import run_command
 
+    if args.format is None:
+        args.format = "original" if getattr(args, "timing", "default") == "default" else "native"
+    elif args.format == "original" and getattr(args, "timing", "default") != "default":
+        raise KubevipError("the original format has no word for the timing: use --format native")
     return run_command(args)
 
 
