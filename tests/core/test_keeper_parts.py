@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import fcntl
 import json
 import os
 import signal
@@ -361,3 +362,61 @@ def test_the_run_path_of_the_keeper_imports_nothing_heavy() -> None:
     assert "kubevip_keeper._keeper" in modules
     heavy = {"argparse", "logging", "subprocess", "socket", "dataclasses", "inspect", "anyio", "attr", "kubevip"}
     assert heavy & modules == set()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_the_keeper_waits_for_no_reader_of_its_log_and_tells_what_was_lost(kind: str) -> None:
+    if kind == "pipe":
+        readable, writable = os.pipe()
+        fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, 4096)
+    else:
+        ours, theirs = socket.socketpair()
+        readable, writable = ours.detach(), theirs.detach()
+    try:
+        log = Log(fd=writable)
+        for number in range(5000):
+            log.info("%d %s", number, "x" * 100)
+        os.set_blocking(readable, False)
+        text = drain(readable)
+        log.info("afterwards")
+        text += drain(readable)
+        assert os.get_blocking(writable), "the mode of what others write to as well"
+    finally:
+        os.close(readable)
+        os.close(writable)
+    *kept, loss, last = [line.split(" keeper ")[1].split()[0] for line in text.splitlines()]
+    assert kept == [str(number) for number in range(len(kept))]
+    assert (int(loss), last) == (5000 - len(kept), "afterwards")
+
+
+def test_where_a_pipe_cannot_be_opened_again_the_keeper_asks_whether_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    readable, writable = os.pipe()
+    fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, 8192)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        log = Log(fd=writable)
+    try:
+        for number in range(200):
+            log.info("%d %s", number, "x" * 100)
+        os.set_blocking(readable, False)
+        kept = [line.split(" keeper ")[1].split()[0] for line in drain(readable).splitlines()]
+    finally:
+        os.close(readable)
+        os.close(writable)
+    assert kept == [str(number) for number in range(len(kept))]
+    assert 0 < len(kept) < 200
+
+
+def drain(fd: int) -> str:
+    text = b""
+    try:
+        while data := os.read(fd, 1 << 16):
+            text += data
+    except BlockingIOError:
+        pass
+    return text.decode()

@@ -5,7 +5,9 @@ Each body runs in a sandbox of its own (namespaces that vanish with it) and retu
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -217,6 +219,33 @@ def test_a_stop_leaves_nothing_but_the_state_directory(tmp_path: Path) -> None:
     }
 
 
+def test_a_node_whose_log_nobody_reads_goes_on_and_stops_as_asked(tmp_path: Path) -> None:
+    """Its stderr is a pipe that was full before it began; neither keeper nor control process waits for room."""
+
+    def body() -> dict[str, Any]:
+        with lab_of(1, tmp_path, SINGLE + balancer("one", 80, 21)) as (lab, subject):
+            node, daemon = lab.network.hosts["n1"], subject.daemons["n1"]
+            daemon.kill()
+            readable, writable = os.pipe()
+            fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, 4096)
+            os.write(writable, bytes(4096))
+            process = node.start([*daemon.arguments, "--log-level", "debug"], output=writable)
+            try:
+                eventually(lambda: get(lab.client, 80), "an answer")
+                for _ in range(400):  # each has the keeper and the control process say more than any pipe holds
+                    process.send_signal(signal.SIGUSR1)
+                    time.sleep(0.002)  # noqa: TID251 -- signals of one kind that wait are one signal
+                answer = get(lab.client, 80)
+                process.terminate()
+                return {"answer": answer, "exit": process.wait(10), "held": VIP in addresses(node)}
+            finally:
+                process.kill()
+                os.close(readable)
+                os.close(writable)
+
+    assert _sandbox.call(body) == {"answer": "b1", "exit": 0, "held": False}
+
+
 def test_after_a_crash_nothing_answers_and_cleanup_removes_what_is_left(tmp_path: Path) -> None:
     """Scenario 36: the whole tree is killed; the kernel's fence shuts, whatever address is still there."""
 
@@ -347,6 +376,4 @@ def test_successors_that_die_are_succeeded_until_the_majority_is_gone(tmp_path: 
 
 
 def _pidfd(pid: int) -> int:
-    import os
-
     return os.pidfd_open(pid)

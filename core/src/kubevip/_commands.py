@@ -22,8 +22,9 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
     import os
 
     from kubevip._app import run as run_node
-    from kubevip._logging import configure_logging
+    from kubevip._logging import configure_logging, make_stderr_patient
 
+    make_stderr_patient()
     configure_logging(options.log_level, options.log_format, os.environ)
     return run_node(options)
 

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import sys
 import time
 from typing import TYPE_CHECKING
+
+from kubevip._stderr import PatientStderr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +34,26 @@ def configure_logging(level: str, form: str, environment: Mapping[str, str]) -> 
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("kubevip").setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def make_stderr_patient() -> None:
+    """Let nothing in this process wait any more for whoever reads its stderr; see `_stderr`. Before logging begins."""
+    try:
+        stderr = PatientStderr(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none
+        return
+    stderr.show_loss = show_loss
+    atexit.register(stderr.close)
+    sys.stderr = stderr
+
+
+def show_loss(lines: int) -> str:
+    """Return the record that so many lines were lost, as the handler of all records writes it."""
+    told = logging.LogRecord(
+        "kubevip.log", logging.WARNING, "", 0, "%d lines were lost: nobody read them", (lines,), None
+    )
+    handler = next(iter(logging.getLogger().handlers), None)
+    return handler.format(told) if handler is not None else told.getMessage()
 
 
 def is_journal(environment: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+from kubevip_keeper._outlet import Outlet
 from kubevip_keeper._place import option
 
 TYPE_CHECKING = False  # the module typing is not worth its memory here
@@ -18,12 +19,16 @@ _STDERR = 2
 
 
 class Log:
-    """Writes lines to a descriptor, stderr by default; never raises."""
+    """Writes lines to a descriptor, stderr by default; never raises, never waits.
+
+    Lines for which there is no room are counted, and the next one that finds some is preceded by their number.
+    """
 
     def __init__(
         self, *, is_json: bool = False, has_priorities: bool = False, level: str = "info", fd: int = _STDERR
     ) -> None:
-        self._is_json, self._has_priorities, self._fd = is_json, has_priorities, fd
+        self._is_json, self._has_priorities, self._outlet = is_json, has_priorities, Outlet(fd)
+        self._lost = 0
         self._threshold = _LEVELS.get(level.lower(), _LEVELS["info"])
 
     @classmethod
@@ -48,18 +53,21 @@ class Log:
     def _write(self, level: str, message: str, args: tuple[object, ...]) -> None:
         if _LEVELS[level] < self._threshold:
             return
+        if self._lost and self._outlet.write(self._line("warning", f"{self._lost} lines were lost: nobody read them")):
+            self._lost = 0
+        text = (message % args if args else message).replace("\n", "\\n")
+        if self._lost or not self._outlet.write(self._line(level, text)):
+            self._lost += 1
+
+    def _line(self, level: str, text: str) -> bytes:
         seconds, milliseconds = divmod(time.clock_gettime_ns(time.CLOCK_REALTIME) // 1_000_000, 1000)
         stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
-        text = (message % args if args else message).replace("\n", "\\n")
         if self._is_json:
             line = json.dumps({"time": stamp, "level": level.upper(), "part": "keeper", "message": text})
         else:
             prefix = f"<{_PRIORITIES[level]}>" if self._has_priorities else ""
             line = f"{prefix}{stamp} {level.upper()} keeper {text}"
-        try:
-            os.write(self._fd, line.encode(errors="backslashreplace") + b"\n")
-        except OSError:  # a closed terminal or a full disk must not end the keeper
-            pass
+        return line.encode(errors="backslashreplace") + b"\n"
 
 
 def _is_journal(environment: Mapping[str, str]) -> bool:
