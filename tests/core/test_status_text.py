@@ -260,6 +260,25 @@ def test_a_member_that_is_not_heard_is_degraded() -> None:
     assert degraded(status) == ["election raft: member n3 at 192.168.0.72:10000 is not heard"]
 
 
+def test_why_a_member_is_not_heard_or_not_spoken_to_is_said() -> None:
+    status = healthy()
+    members = status["elections"][0]["members"]
+    members[1]["problem"], members[2]["problem"] = "no answer", "wrong CA"
+    members[2]["state"] = "unreachable"
+    assert degraded(status) == [
+        "election raft: member n2 at 192.168.0.71:10000 is heard and cannot be spoken to (no answer)",
+        "election raft: member n3 at 192.168.0.72:10000 is not heard (wrong CA)",
+    ]
+    assert "unreachable: wrong CA" in render(status)
+
+
+def test_what_an_election_warns_of_is_shown() -> None:
+    status = healthy()
+    status["elections"][0]["warnings"] = ["tls.crt expires soon\x07"]
+    assert degraded(status) == ["election raft: tls.crt expires soon?"]
+    assert "degraded: election raft: tls.crt expires soon?" in render(status)
+
+
 def test_text_from_others_cannot_steer_the_terminal() -> None:
     status = healthy()
     status["elections"][0]["members"][2]["version"] = "0.1.0\x1b[2J\nn4"

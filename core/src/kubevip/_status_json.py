@@ -7,7 +7,8 @@ Times are wall-clock seconds since 1970 and for people only; every key is always
     config                      {digest, since, refused: null | {at, problems: [text]}}
     fence                       "nft", "unfenced: reason", or null where no announcer says
     elections[]                 {name, provider, state, problem, leader, term, quorum, lease_seconds_left, waiting,
-                                members: [{name, address, state, heard_ms, rtt_ms, version, config}]}
+                                warnings: [text],
+                                members: [{name, address, state, problem, heard_ms, rtt_ms, version, config}]}
     groups[]                    {name, election, is_leading, leader, term, lease_seconds_left, fitness, problem}
     vips[]                      {name, address, group, is_held, holder, held_since, why,
                                 last_outage: null | {milliseconds, parts: [detect, elect, add, announce], how},
@@ -110,6 +111,7 @@ def _election(service: ServiceStatus, detail: Mapping[str, object], snapshot: Sn
         "problem": service.problem,
         **dict.fromkeys(_ELECTION_KEYS),
         "members": [],
+        "warnings": [],
     }
     groups = [it for it in snapshot.groups if it.election == service.name]
     if "leader" not in detail and groups:

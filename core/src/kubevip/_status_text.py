@@ -122,7 +122,7 @@ def _members(status: Mapping[str, object]) -> list[list[str]]:
                 [
                     text(it, "name", "?"),
                     text(it, "address", "-"),
-                    text(it, "state", "-"),
+                    text(it, "state", "-") + (f": {text(it, 'problem')}" if text(it, "problem") else ""),
                     millis(number(it, "heard_ms")),
                     millis(number(it, "rtt_ms")),
                     text(it, "version", "-"),
@@ -190,8 +190,11 @@ def _silent_members(status: Mapping[str, object]) -> Iterator[str]:
     for election in rows(status, "elections"):
         for it in rows(election, "members"):
             what = f"election {text(election, 'name', '?')}: member {text(it, 'name', '?')}"
+            problem = f" ({text(it, 'problem')})" if text(it, "problem") else ""
             if text(it, "state") in ("", "unreachable", "unknown"):
-                yield f"{what} at {text(it, 'address', '?')} is not heard"
+                yield f"{what} at {text(it, 'address', '?')} is not heard{problem}"
+            elif problem:
+                yield f"{what} at {text(it, 'address', '?')} is heard and cannot be spoken to{problem}"
             elif (config := text(it, "config")[:_DIGEST_LENGTH]) and own and config != own:
                 yield f"{what} has another configuration: {config}"
 
@@ -201,6 +204,8 @@ def _remarks(status: Mapping[str, object]) -> list[str]:
     remarks = list(map(printable, items(status, "problems")))
     if (fence := text(status, "fence")).startswith("unfenced"):
         remarks.append(f"{fence}; a frozen process may keep its addresses longer than its lease")
+    for it in rows(status, "elections"):
+        remarks += [f"election {text(it, 'name', '?')}: {printable(warning)}" for warning in items(it, "warnings")]
     for it in (*rows(status, "services"), *rows(status, "agents")):
         state, problem = text(it, "state", "open"), text(it, "problem")
         if state != "open":
