@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kubevip import Command, Machine, __version__
+from kubevip import Command, Interface, Machine, __version__
 from kubevip._cli import main
 from kubevip._plugins import PluginRegistry
 from kubevip.control import Client
@@ -230,9 +231,13 @@ def test_plan_refuses_to_guess_which_node_this_is(capsys: pytest.CaptureFixture[
 
 
 def test_what_insecure_would_allow_is_a_warning_of_check_and_an_error_of_plan(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = str(EXAMPLES / "address.yaml")
+    n1 = Machine(interfaces=(Interface(name="e0", addresses=(IPv4Interface("192.168.0.70/24"),)),))
+    monkeypatch.setattr("kubevip._survey.read_machine", lambda: n1)
+    text = (EXAMPLES / "address.yaml").read_text().replace("members:", f"pki: {tmp_path}\n    members:")
+    (tmp_path / "local.yaml").write_text(text)
+    file = str(tmp_path / "local.yaml")
     assert main(["check", file, "--node", "n1"]) == 0
     assert "warning: " in capsys.readouterr().out
     assert main(["plan", file, "--node", "n1"]) == 78

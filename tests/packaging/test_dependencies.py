@@ -22,7 +22,7 @@ PARTS = (ROOT / "core", *sorted(file.parent for file in ROOT.glob("plugins/*/pyp
 PLUGINS = [part for part in PARTS if list(part.glob("src/*/plugin.py"))]
 PUBLIC = ("kubevip", "kubevip.abc", "kubevip.control", "kubevip.errors", "kubevip.hookspecs", "kubevip.testing")
 
-HEAVY = ("pyroute2", "scapy", "yaml", "rich", "kubernetes", "grpclib", "ssl", "asyncio.base_events")
+HEAVY = ("pyroute2", "scapy", "yaml", "rich", "kubernetes", "grpclib", "cryptography", "ssl", "asyncio.base_events")
 TYPES_ONLY = {"_typeshed"}  # exists for type checkers alone
 
 each_part = pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
@@ -56,7 +56,10 @@ def distribution_of(package: str) -> str:
 
 
 def declared(part: Path) -> set[str]:
-    return {canonicalize_name(Requirement(text).name) for text in project_of(part)["dependencies"]}
+    project = project_of(part)
+    extras: dict[str, list[str]] = project.get("optional-dependencies", {})
+    texts = [*project["dependencies"], *(text for extra in extras.values() for text in extra)]
+    return {canonicalize_name(Requirement(text).name) for text in texts}
 
 
 @each_part

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from ipaddress import IPv4Interface, ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from kubevip import Duration, Interface, Machine, Outlook, Port, Severity
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
 from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
 from kubevip_election_raft.plugin import RAFT
+
+from .certificates import make_keys
 
 MACHINE = Machine(interfaces=(Interface(name="ens18", addresses=(IPv4Interface("192.168.0.71/24"),)),))
 
@@ -52,14 +56,55 @@ def test_the_plan_says_what_is_wrong_and_where() -> None:
     assert [(it.place.path, it.message) for it in stranger.problems] == [
         (("members",), "node n9 is none of n1 n2 n3; name it with --node")
     ]
-    unprotected = RAFT.describe(config(), outlook())
-    assert [it.severity for it in unprotected.problems] == [Severity.ERROR]
-    assert "--insecure" in unprotected.problems[0].message
-    assert RAFT.describe(config(), outlook(allow_insecure=True)).problems == ()
     elsewhere = RAFT.describe(config(insecure=True), outlook("n1"))
     assert [(it.place.path, it.severity) for it in elsewhere.problems] == [
         (("members", 0, "address"), Severity.WARNING)
     ]
+
+
+def test_the_plan_judges_the_keys_of_this_machine(tmp_path: Path) -> None:
+    assert RAFT.describe is not None
+    keys = make_keys(tmp_path / "keys")
+    good = RAFT.describe(config(pki=keys / "n2"), outlook())
+    assert good.problems == ()
+    assert good.lines[0] == "n2 of n1 n2 n3, quorum 2, listens 192.168.0.71:10000/tcp (mTLS)"
+
+    (none,) = RAFT.describe(config(pki=tmp_path / "nowhere"), outlook()).problems
+    assert (none.place.path, none.severity) == (("pki",), Severity.ERROR)
+    assert "nowhere: there are no keys (ca.crt, tls.crt, tls.key): make them anywhere with" in none.message
+    assert "`kubevip raft keys init --members n1,n2,n3 --out keys` and copy keys/n2 there" in none.message
+
+    (keys / "n2" / "tls.key").chmod(0o644)
+    (bad,) = RAFT.describe(config(pki=keys / "n2"), outlook()).problems
+    assert "others can read it (mode 0644): chmod 600" in bad.message
+    assert RAFT.describe(config(), outlook(allow_insecure=True)).problems == ()
+
+
+def test_the_plan_of_another_machine_warns_of_the_keys_that_are_not_here(tmp_path: Path) -> None:
+    assert RAFT.describe is not None
+    described = RAFT.describe(config(pki=tmp_path), outlook("n1"))
+    assert {it.severity for it in described.problems} == {Severity.WARNING}
+
+
+def test_the_plan_warns_of_a_ca_key_on_a_member(tmp_path: Path) -> None:
+    assert RAFT.describe is not None
+    keys = make_keys(tmp_path / "keys")
+    shutil.copy(keys / "_ca" / "ca.key", keys / "n2")
+    (warning,) = RAFT.describe(config(pki=keys / "n2"), outlook()).problems
+    assert warning.severity is Severity.WARNING
+    assert "keep it on no member" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"pki": Path("keys")}, "expected an absolute path, got keys"),
+        ({"pki": Path("/srv/keys"), "insecure": True}, "insecure: excludes pki; leave one of them out"),
+    ],
+)
+def test_keys_that_cannot_be_meant_are_refused(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        config(**options)
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
                     "heard_ms": None,
                     "rtt_ms": None,
                     "version": "",
+                    "problem": "refused",
                 }
                 for name, endpoint in zip(("n2", "n3"), endpoints, strict=True)
             ),
@@ -307,8 +308,9 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
 async def test_a_group_without_keys_is_refused_unless_that_is_allowed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = config(3, insecure=False)
-    with pytest.raises(ElectionError, match=r"plain TCP.*--insecure") as caught:
+    settings = config(3, insecure=False, pki=tmp_path / "pki")
+    remedy = r"there are no keys .* `kubevip raft keys init --members n1,n2,n3 --out keys` .*; or start with --insecure"
+    with pytest.raises(ElectionError, match=remedy) as caught:
         async with RAFT.open(settings, host(tmp_path, "n1")):
             pass
     assert isinstance(caught.value, Permanent)

@@ -16,11 +16,15 @@ import pytest
 from anyio import create_task_group, fail_after, sleep, to_thread
 
 from kubevip.errors import ElectionError
-from kubevip_election_raft import _transport
+from kubevip_election_raft import _doorway, _transport
+from kubevip_election_raft._channel import PlainChannel
 from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, Hello, Payload, Ping, Welcome, encode
+from kubevip_election_raft._connection import Connection
+from kubevip_election_raft._keyring import Keyring
+from kubevip_election_raft._link import Link
 from kubevip_election_raft._messages import Process, TransferRequest, TransferResponse
 from kubevip_election_raft._sockets import Endpoint, listening
-from kubevip_election_raft._transport import Identity, Link, Transport
+from kubevip_election_raft._transport import Identity, Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +49,9 @@ def free_port(addresses: tuple[str, ...]) -> int:
 class Peer:
     """A member's transport, what it received and which ends it noticed."""
 
-    def __init__(self, name: str, port: int, *, cluster: str = "rack-7", incarnation: int = 1) -> None:
+    def __init__(
+        self, name: str, port: int, *, cluster: str = "rack-7", incarnation: int = 1, keyring: Keyring | None = None
+    ) -> None:
         self.endpoints = {n: Endpoint(address=ip_address(f"127.0.0.{i}"), port=port) for i, n in enumerate(NAMES, 1)}
         self.name, self.received, self.lost = name, list[tuple[str, Payload]](), list[str]()
         self.identity = Identity(
@@ -58,6 +64,7 @@ class Peer:
         self.transport = Transport(
             self.identity,
             {n: endpoint for n, endpoint in self.endpoints.items() if n != name},
+            keyring or Keyring(name, None),
             receive=lambda sender, message: self.received.append((sender.name, message)),
             lost=self.lost.append,
             clock=lambda: 0.0,
@@ -106,10 +113,10 @@ async def test_a_connection_comes_from_the_members_own_address(port: int) -> Non
         await until(lambda: not one.problem("n2"))
         connection = one.transport.links["n2"].connection
         assert connection is not None
-        assert connection.getsockname()[0] == "127.0.0.1"
-        assert connection.getpeername() == ("127.0.0.2", port)
-        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000
+        assert connection.socket.getsockname()[0] == "127.0.0.1"
+        assert connection.socket.getpeername() == ("127.0.0.2", port)
+        assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000
         assert one.transport.links["n2"].software == "0.1.0"
         assert one.transport.links["n2"].round_trip_seconds() is not None
 
@@ -130,7 +137,7 @@ async def test_a_peer_that_goes_is_noticed_and_one_that_returns_is_met_again(por
 async def test_a_peer_that_comes_back_before_its_reset_was_read_is_heard(port: int) -> None:
     one, two = Peer("n1", port), Peer("n2", port)
     with socket.socket() as reset:  # as the kernel leaves a connection after a RST: shutdown(2) says ENOTCONN
-        one.transport._incoming["n2"] = reset
+        one.transport._incoming["n2"] = Connection(reset, PlainChannel())
         async with one.running(), two.running():
             await until(lambda: not two.problem("n1"))
             two.transport.send("n1", TransferResponse(request=1))
@@ -242,7 +249,7 @@ async def test_strangers_that_say_nothing_do_not_keep_a_member_out(port: int, mo
     one, two = Peer("n1", port), Peer("n2", port)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(one.running())
-        for _ in range(_transport.MOST_STRANGERS):
+        for _ in range(_doorway.MOST_STRANGERS):
             stranger = await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.9")
             await stack.enter_async_context(stranger)
         last = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.9"))
@@ -279,13 +286,14 @@ async def test_what_a_peer_does_not_read_is_bounded_and_the_newest_is_kept() -> 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        link = Link(name="n2", endpoint=Endpoint(address=ip_address("127.0.0.2"), port=1), connection=ours)
-        while not link.partial:
+        connection = Connection(ours, PlainChannel())
+        link = Link(name="n2", endpoint=Endpoint(address=ip_address("127.0.0.2"), port=1), connection=connection)
+        while connection.is_clear:
             link.send(bytes, b"x" * 4096)
         for number in range(1000):
             link.send(int, f"heartbeat {number}".encode())
             link.send(str, f"answer {number}".encode())
-        assert list(link.unsent.values()) == [b"heartbeat 999", b"answer 999"]
+        assert list(link._unsent.values()) == [b"heartbeat 999", b"answer 999"]
         received = b""
         while not link.flush():
             received += theirs.recv(1 << 20)
@@ -294,7 +302,23 @@ async def test_what_a_peer_does_not_read_is_bounded_and_the_newest_is_kept() -> 
     assert set(received.removesuffix(b"heartbeat 999answer 999")) == {ord("x")}
 
 
+async def test_peers_that_come_and_go_while_it_runs(port: int) -> None:
+    one, two, three = Peer("n1", port), Peer("n2", port), Peer("n3", port)
+    async with one.running(), two.running(), three.running():
+        await until(lambda: not (one.problem("n2") or one.problem("n3") or two.problem("n1") or three.problem("n1")))
+        kept = one.transport.links["n2"].connection
+        one.transport.set_peers({"n2": one.endpoints["n2"]})
+        assert list(one.transport.links) == ["n2"]
+        await until(lambda: three.problem("n1") == "n3 is not a member here (members: n1, n2, n3)")
+        assert one.transport.links["n2"].connection is kept
+        assert one.lost == []  # who is no peer any more is not missed
+        one.transport.set_peers({"n2": one.endpoints["n2"], "n3": one.endpoints["n3"]})
+        await until(lambda: not one.problem("n3") and not three.problem("n1"))
+        three.transport.send("n1", TransferResponse(request=1))
+        await until(lambda: one.received)
+
+
 async def test_without_a_connection_nothing_waits() -> None:
     link = Link(name="n2", endpoint=Endpoint(address=ip_address("127.0.0.2"), port=1))
     link.send(int, b"heartbeat")
-    assert not link.unsent
+    assert not link._unsent

@@ -201,6 +201,8 @@ def test_without_an_interface_the_machine_chooses(interface: object) -> None:
 
 def test_start_as_leader_stands_first_and_nothing_else() -> None:
     assert election(read(variant(startAsLeader=True))[0]).section.data["standFirst"] is True
+    assert election(read(variant(pki="/srv/keys"))[0]).section.data["pki"] == "/srv/keys"
+    assert "pki" not in election(read(variant())[0]).section.data
 
 
 def test_leader_election_is_by_lease_and_balances_only_when_asked() -> None:

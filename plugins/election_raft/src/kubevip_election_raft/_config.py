@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -11,6 +12,9 @@ from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
 
 #: The port that members listen on unless they say otherwise.
 DEFAULT_PORT = Port(10000)
+
+#: Where the keys of a member are unless the configuration says otherwise.
+DEFAULT_PKI = Path("/etc/kubevip/pki")
 
 
 def _check_name(_: object, __: object, value: str) -> None:
@@ -21,6 +25,11 @@ def _check_name(_: object, __: object, value: str) -> None:
 def _check_cluster(_: object, __: object, value: str) -> None:
     if not value or len(value) > 253 or not value.isprintable():
         raise ValueError(f"expected 1 to 253 characters that print, got {value[:80]!r}")
+
+
+def _check_pki(_: object, __: object, value: Path | None) -> None:
+    if value is not None and not value.is_absolute():
+        raise ValueError(f"expected an absolute path, got {value}")
 
 
 @frozen(kw_only=True)
@@ -77,12 +86,17 @@ class RaftConfig:
     timing: Profile | TimingConfig = Profile.DEFAULT
     """default: heartbeat 50 ms, promise 180 ms. fast: 10, 45 ms; needs SCHED_FIFO. relaxed: 250, 1,200 ms, for Wi-Fi
     and SD cards. Or {heartbeat: 50ms, promise: 180ms}."""
+    pki: Path | None = field(default=None, validator=_check_pki)
+    """The folder with this machine's ca.crt, tls.crt and tls.key; default: /etc/kubevip/pki. Members speak TLS 1.3 and
+    believe only in names that a CA of ca.crt has signed. `kubevip raft keys` makes them."""
     insecure: bool = False
-    """Speak plain TCP: whoever reaches the port from a member's address can vote."""
+    """Speak plain TCP, without keys: whoever reaches the port from a member's address can vote."""
     stand_first: bool = False
     """Stand before the others when the group starts; nothing more: an existing leader stays."""
 
     def __attrs_post_init__(self) -> None:
+        if self.insecure and self.pki is not None:
+            raise ValueError("insecure: excludes pki; leave one of them out")
         names = [member.name for member in self.members]
         if not names:
             raise ValueError("members: at least one is needed; without peers the election `single` does")
@@ -102,6 +116,11 @@ class RaftConfig:
     def port_of(self, member: MemberConfig) -> Port:
         """Return the port that `member` listens on."""
         return self.port if member.port is None else member.port
+
+    @property
+    def pki_folder(self) -> Path:
+        """Where the keys of this machine are."""
+        return self.pki or DEFAULT_PKI
 
     @property
     def time_spans(self) -> Timing:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kubevip import Description, Outlook, Place, Problem, Severity
-from kubevip_election_raft._config import RaftConfig
+from kubevip_election_raft._config import MemberConfig, RaftConfig
+from kubevip_election_raft._keys import KeysError, NoKeysError, load_keys
 from kubevip_election_raft._sockets import Endpoint
 
 #: A graceful hand-over, as the lab measures it at most.
@@ -31,12 +34,12 @@ def describe(config: RaftConfig, outlook: Outlook) -> Description:
                 severity=Severity.WARNING,
             )
         )
-    is_allowed = config.insecure or outlook.allow_insecure
-    if len(config.members) > 1 and not is_allowed:
-        problems.append(_problem(INSECURE_REFUSAL, "members"))
     if len(config.members) == 1:
         line = f"{own.name} alone, quorum 1, listens nowhere"
         return Description(lines=(line, "client waits: node lost = no VIP"), problems=tuple(problems))
+    is_plain = config.insecure or outlook.allow_insecure
+    if not is_plain:
+        problems += _problems_of_keys(config, own, outlook)
     endpoint = Endpoint(address=own.address, port=config.port_of(own))
     quorum = len(config.members) // 2 + 1
     peers = " ".join(str(member.address) for member in config.members if member is not own)
@@ -45,7 +48,7 @@ def describe(config: RaftConfig, outlook: Outlook) -> Description:
     latest = timing.promise_seconds + timing.rank_seconds + timing.jitter_seconds + 0.010
     return Description(
         lines=(
-            f"{own.name} of {names}, quorum {quorum}, listens {endpoint}/tcp (plain TCP)",
+            f"{own.name} of {names}, quorum {quorum}, listens {endpoint}/tcp ({'plain TCP' if is_plain else 'mTLS'})",
             f"client waits: stop {STOP_MS} ms, node lost {_round(soonest)}-{_round(latest)} ms; no quorum = no VIP",
         ),
         firewall=(f"in {endpoint.port}/tcp from {peers}",),
@@ -53,11 +56,30 @@ def describe(config: RaftConfig, outlook: Outlook) -> Description:
     )
 
 
-#: Why members do not speak plain TCP unless they are told to.
-INSECURE_REFUSAL = (
-    "members would speak plain TCP, and whoever reaches the port from a member's address could vote: "
-    "start with --insecure (or `insecure: true`) if the network between them is trusted"
-)
+def no_keys(config: RaftConfig, name: str, error: KeysError) -> str:
+    """Say why there are no keys to speak with, and what to do about it."""
+    if not isinstance(error, NoKeysError):
+        return str(error)
+    names = ",".join(member.name for member in config.members)
+    return (
+        f"{error}: make them anywhere with `kubevip raft keys init --members {names} --out keys` and copy keys/{name} "
+        "there; or start with --insecure (or `insecure: true`) if the network between members is trusted, and plain "
+        "TCP will do"
+    )
+
+
+def _problems_of_keys(config: RaftConfig, own: MemberConfig, outlook: Outlook) -> Iterator[Problem]:
+    """Judge the keys on this machine, which need not be there where the plan is another machine's."""
+    path = "members" if config.pki is None else "pki"
+    try:
+        keys = load_keys(config.pki_folder, own.name)
+    except KeysError as error:
+        is_here = bool(outlook.machine.device_of(own.address))
+        severity = Severity.ERROR if is_here else Severity.WARNING
+        yield _problem(no_keys(config, own.name, error), path, severity=severity)
+        return
+    for warning in keys.warnings:
+        yield _problem(warning, path, severity=Severity.WARNING)
 
 
 def _round(seconds: float) -> int:

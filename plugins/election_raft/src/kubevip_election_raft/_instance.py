@@ -17,9 +17,11 @@ from kubevip import Host, __version__
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
 from kubevip_election_raft._clock import Clock
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig
-from kubevip_election_raft._description import INSECURE_REFUSAL
+from kubevip_election_raft._description import no_keys
 from kubevip_election_raft._driver import Driver
 from kubevip_election_raft._election import RaftElection
+from kubevip_election_raft._keyring import Keyring
+from kubevip_election_raft._keys import KeysError
 from kubevip_election_raft._messages import Process
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Outgoing
@@ -55,11 +57,12 @@ class RefusedError(Permanent, ElectionError):
 async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftElection]:
     """Run the member while the body runs.
 
-    :raises RefusedError: when the node is not a member, or plain TCP was not allowed.
+    :raises RefusedError: when the node is not a member, or has no good keys and may not do without.
     :raises ElectionError: when the state cannot be used, or the address or port is not to be had.
     """
     own = _own_member(config, host)
     timing = _timing_of(config)
+    keyring = await to_thread.run_sync(_keyring, config, host)
     storage = Storage(host.state_dir / "raft", cluster=config.cluster, member=own.name)
     async with AsyncExitStack() as stack:
         stack.enter_context(storage.locked())
@@ -97,7 +100,9 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             process=process, cluster=config.cluster, own=endpoints[own.name], members=members, software=__version__
         )
         peers = {name: endpoint for name, endpoint in endpoints.items() if name != own.name}
-        transport = Transport(identity, peers, receive=election.receive, lost=election.lost, clock=clock.now, rng=rng)
+        transport = Transport(
+            identity, peers, keyring, receive=election.receive, lost=election.lost, clock=clock.now, rng=rng
+        )
         driver = Driver(node, clock=clock, disk=storage, send=_sender(transport), changed=election.changed)
         async with create_task_group() as tg:
             if peers:
@@ -121,13 +126,23 @@ def _own_member(config: RaftConfig, host: Host) -> MemberConfig:
     if own is None:
         names = ", ".join(member.name for member in config.members)
         raise RefusedError(f"node {host.node_name!r} is not a member ({names}): name it with --node")
-    if len(config.members) > 1:
-        if not (config.insecure or host.allow_insecure):
-            raise RefusedError(INSECURE_REFUSAL)
-        logger.warning(
-            "members speak plain TCP: whoever reaches port %d from a member's address can vote", config.port_of(own)
-        )
     return own
+
+
+def _keyring(config: RaftConfig, host: Host) -> Keyring:
+    """Return the keys of this member, or none where that was allowed or nobody is there to speak to.
+
+    :raises RefusedError: when they cannot be used.
+    """
+    if len(config.members) == 1:
+        return Keyring(host.node_name, None)
+    if config.insecure or host.allow_insecure:
+        logger.warning("members speak plain TCP: whoever reaches the port from a member's address can vote")
+        return Keyring(host.node_name, None)
+    try:
+        return Keyring.load(config.pki_folder, host.node_name)
+    except KeysError as error:
+        raise RefusedError(no_keys(config, host.node_name, error)) from error
 
 
 def _timing_of(config: RaftConfig) -> Timing:

@@ -20,7 +20,8 @@ def describe_members(
 ) -> Mapping[str, object]:
     """Return leader, term, quorum ("2/3": how many answer, of how many) and a row for each member, JSON-compatible.
 
-    `waiting` says for whom a node without a leader waits, and why each does not answer; it is absent otherwise.
+    `refused` counts the connections that were turned away. `waiting` says for whom a node without a leader waits, and
+    why each does not answer; it is absent otherwise.
     """
     state, own = node.state, node.process.name
     rows: list[dict[str, object]] = []
@@ -36,6 +37,7 @@ def describe_members(
                 "heard_ms": None if math.isinf(heard) else round(heard * 1000),
                 "rtt_ms": None if rtt is None else round(rtt * 1000, 2),
                 "version": link.software,
+                "problem": link.problem,
             }
         rows.append(row)
     silent = [name for name in transport.links if now - transport.heard_at(name) > SILENT_SECONDS]
@@ -44,6 +46,8 @@ def describe_members(
         "term": state.term,
         "quorum": f"{len(node.members) - len(silent)}/{len(node.members)}",
         "members": rows,
+        "refused": transport.refused_count,
+        "warnings": list(transport.warnings),
     }
     missing = len(node.members) // 2 + 1 - (len(node.members) - len(silent))
     if state.role is not Role.LEADER and state.leader is None and missing > 0:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from kubevip import Description, ElectionProvider, Host, Outlook, Provider, hookimpl
+from kubevip import Command, Description, ElectionProvider, Host, Outlook, Provider, hookimpl
 from kubevip.abc import Election
 from kubevip_election_raft._config import RaftConfig
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubevip.control import Client
 
 
 @asynccontextmanager
@@ -35,7 +41,32 @@ RAFT = Provider(
 )
 
 
+def configure_command(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs of `kubevip raft`."""
+    from kubevip_election_raft._command import configure
+
+    configure(parser)
+
+
+def run_command(args: argparse.Namespace, client: Client) -> int:
+    """Carry out a verb of `kubevip raft`; returns the exit status."""
+    from kubevip_election_raft._command import run
+
+    return run(args, client)
+
+
+COMMAND = Command(
+    name="raft", summary="keys of the members of a raft group", configure=configure_command, run=run_command
+)
+
+
 @hookimpl
 def kubevip_elections() -> Iterable[ElectionProvider]:
     """Provide the election `raft`."""
     yield RAFT
+
+
+@hookimpl
+def kubevip_commands() -> Iterable[Command]:
+    """Provide `kubevip raft`."""
+    yield COMMAND

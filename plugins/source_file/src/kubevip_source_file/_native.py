@@ -33,7 +33,6 @@ KINDS: Mapping[str, Kind] = {
 
 #: Keys of the format that a later version understands; "*" stands for any name or index.
 LATER: tuple[tuple[str, ...], ...] = (
-    ("elections", "*", "pki"),
     ("elections", "*", "members", "*", "witness"),
     ("groups", "*", "prefer"),
     ("groups", "*", "failBack"),

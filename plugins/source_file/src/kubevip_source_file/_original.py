@@ -74,6 +74,8 @@ class OriginalFile:
     enable_leader_election: bool = False
     enable_load_balancer: bool = False
     load_balancers: tuple[Mapping[str, object], ...] = ()
+    pki: str | None = None
+    """Where the keys of this machine are: the one key that kube-vip does not know, whose peers have none."""
 
 
 #: Keys as they are spelt here, for each place; "*" stands for an index.
@@ -93,6 +95,7 @@ KEYS: Mapping[Path, tuple[str, ...]] = {
         "packetAPIKey",
         "packetProject",
         "loadBalancers",
+        "pki",
     ),
     ("localPeer",): ("id", "address", "port"),
     ("remotePeers", "*"): ("id", "address", "port"),

@@ -169,6 +169,8 @@ class _Reader:
         }
         if file.start_as_leader:
             data["standFirst"] = True
+        if file.pki is not None:
+            data["pki"] = file.pki
         raft = _instance("raft", data, self._places_of_raft(peers))
         checked, problems = members_of(raft)
         self.problems += problems
@@ -191,6 +193,7 @@ class _Reader:
         inner: dict[tuple[str | int, ...], Place] = {
             ("members",): self.places.at("remotePeers"),
             ("standFirst",): self.places.at("startAsLeader"),
+            ("pki",): self.places.at("pki"),
         }
         for index, (_, places) in enumerate(peers):
             inner["members", index] = places.root

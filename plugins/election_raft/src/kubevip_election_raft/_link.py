@@ -1,0 +1,79 @@
+"""The outgoing connection to one peer, and what waits to be sent through it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from anyio import CancelScope, Event, wait_writable
+from attrs import define, field
+
+from kubevip_election_raft._connection import Connection
+from kubevip_election_raft._sockets import Endpoint
+
+#: Kinds of messages are few; more waiting frames than this means that the peer does not read.
+LONGEST_QUEUE = 32
+
+#: struct tcp_info of linux/tcp.h up to tcpi_rtt, the 16th 32-bit word after 8 bytes.
+_TCP_INFO_RTT = struct.Struct("68xI")
+
+
+@define(kw_only=True, eq=False)
+class Link:
+    """Sends to one peer. `problem` says why it cannot: "refused", "no answer", "wrong CA", what the peer refuses.
+
+    What cannot be sent at once waits in a short queue in which a newer message replaces an older one of its kind.
+    """
+
+    name: str
+    endpoint: Endpoint
+    connection: Connection | None = None
+    problem: str = "not tried yet"
+    software: str = ""
+    scope: CancelScope = field(factory=CancelScope)
+    _unsent: dict[type, bytes] = field(factory=dict[type, bytes])
+    _wake: Event = field(factory=Event)
+
+    def send(self, kind: type, data: bytes) -> None:
+        """Send a frame now, or as soon as the kernel has room; without a connection, not at all."""
+        connection = self.connection
+        if connection is None:
+            return
+        if connection.is_clear and not self._unsent:
+            if connection.write(data):
+                return
+        elif len(self._unsent) < LONGEST_QUEUE:
+            self._unsent.pop(kind, None)
+            self._unsent[kind] = data
+        self._wake.set()
+
+    def flush(self) -> bool:
+        """Send what waits; return whether nothing waits any more."""
+        connection = self.connection
+        if connection is None:
+            return True
+        while connection.flush() and self._unsent:
+            connection.write(self._unsent.pop(next(iter(self._unsent))))
+        return connection.is_clear
+
+    async def keep_flushing(self) -> None:
+        """Send what waits whenever the kernel has room, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = Event()
+            while not self.flush():
+                assert self.connection is not None  # or nothing waited
+                await wait_writable(self.connection.socket)
+
+    def end(self, problem: str) -> None:
+        """Have no connection any more; what it held is lost."""
+        self.connection, self.problem = None, problem
+        self._unsent.clear()
+
+    def round_trip_seconds(self) -> float | None:
+        """Return the smoothed round trip as the kernel measures it; None without a connection."""
+        if self.connection is None:
+            return None
+        info = self.connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT.size)
+        microseconds: int = _TCP_INFO_RTT.unpack(info)[0]
+        return microseconds / 1e6
