@@ -34,7 +34,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def lab(
     prepare_lock_subject: Callable[[Network, Plan, Path], Subject], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., int]:
-    def prepare(network: Network, what: Plan, directory: Path, *_: object) -> Subject:
+    def prepare(network: Network, what: Plan, directory: Path, *_: object, is_insecure: bool) -> Subject:
         return prepare_lock_subject(network, what, directory)
 
     monkeypatch.setattr(_run, "prepare_kubevip", prepare)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 import yaml
@@ -94,6 +95,12 @@ def test_the_original_file_of_a_node_names_its_peers_and_the_backends() -> None:
             }
         ],
     }
+
+
+def test_each_nodes_file_names_its_keys() -> None:
+    assert yaml.safe_load(original_file(plan(3), "n2", Path("/run/keys/n2")))["pki"] == "/run/keys/n2"
+    native = yaml.safe_load(native_file(plan(3), pki=Path("/run/keys/n2")))
+    assert native["elections"]["raft"]["pki"] == "/run/keys/n2"
 
 
 def test_a_node_alone_is_a_single_node() -> None:

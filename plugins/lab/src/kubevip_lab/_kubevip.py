@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, field
 
 from kubevip.control import Client
-from kubevip.errors import ControlError, NoDaemonError
+from kubevip.errors import ControlError, KubevipError, NoDaemonError
 from kubevip_lab._daemon import Daemon, command_line
 from kubevip_lab._host import DEVICE
 from kubevip_lab._lab import BACKEND_PORT, VIP_PORT
@@ -75,31 +76,56 @@ def prepare_kubevip(
     form: Format = "original",
     config: Path | None = None,
     timing: str = "default",
+    *,
+    is_insecure: bool = False,
 ) -> Kubevip:
     """Write the nodes' files below `directory` and return the subject, not started.
 
     `timing` is raft's, for the native format: the original one has no word for it. `config` is a file to be used by
-    all nodes instead of generated ones.
+    all nodes instead of generated ones; it says itself where its keys are. The generated ones use keys that are made
+    for this run, unless `is_insecure`.
+
+    :raises KubevipError: when no keys can be made.
     """
     subject = Kubevip()
+    keys = None if config is not None or is_insecure or len(plan.nodes) == 1 else make_keys(plan, directory / "keys")
     # Unbuffered, so that the log of a killed process is whole.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     for node in plan.nodes:
         file = config or directory / f"{node}.yaml"
         if config is None:
-            file.write_text(original_file(plan, node) if form == "original" else native_file(plan, timing))
+            pki = None if keys is None else keys / node
+            text = original_file(plan, node, pki) if form == "original" else native_file(plan, timing, pki)
+            file.write_text(text)
         place = subject.state[node] = directory / node
         place.mkdir(mode=0o700, exist_ok=True)
         arguments = [sys.executable, "-m", "kubevip_keeper", "run", "--config", str(file)]
-        arguments += ["--plugins", "raft,arp,tcp", "--insecure", "--state-dir", str(place), "--node", node]
+        arguments += ["--plugins", "raft,arp,tcp", "--state-dir", str(place), "--node", node]
+        if keys is None:
+            arguments.append("--insecure")
         subject.daemons[node] = Daemon(
             host=network.hosts[node], arguments=arguments, log=directory / f"{node}.log", environment=environment
         )
     return subject
 
 
-def original_file(plan: Plan, node: str) -> str:
-    """Return a node's file in the original format; one node alone is a `singleNode`."""
+def make_keys(plan: Plan, folder: Path) -> Path:
+    """Make the nodes' keys as a user does, unless they are there; return `folder`, with one folder a node.
+
+    :raises KubevipError: when that fails.
+    """
+    if folder.exists():
+        return folder
+    arguments = [sys.executable, "-m", "kubevip", "raft", "keys", "init"]
+    arguments += ["--members", ",".join(plan.nodes), "--out", str(folder)]
+    made = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise KubevipError(f"no keys for the nodes: {made.stderr.strip()}; `--insecure` does without")
+    return folder
+
+
+def original_file(plan: Plan, node: str, pki: Path | None = None) -> str:
+    """Return a node's file in the original format; one node alone is a `singleNode`. `pki`: where its keys are."""
     others = [name for name in plan.nodes if name != node]
     lines = [
         "localPeer:",
@@ -125,16 +151,20 @@ def original_file(plan: Plan, node: str) -> str:
     ]
     for address in plan.backends.values():
         lines += [f"  - port: {BACKEND_PORT}", f"    address: {address}"]
+    if pki is not None:
+        lines.append(f"pki: {pki}")
     return "\n".join(lines) + "\n"
 
 
-def native_file(plan: Plan, timing: str = "default") -> str:
-    """Return the one file in the native format that all nodes share."""
+def native_file(plan: Plan, timing: str = "default", pki: Path | None = None) -> str:
+    """Return a node's file in the native format; all nodes' are the same but for `pki`, where their keys are."""
     election = "raft" if len(plan.nodes) > 1 else "single"
     members = ", ".join(f"{{name: {name}, address: {address}}}" for name, address in plan.nodes.items())
     lines = ["apiVersion: kubevip/v1", "cluster: lab"]
     if election == "raft":
         lines += ["elections:", "  raft:", f"    members: [{members}]", f"    timing: {timing}"]
+        if pki is not None:
+            lines.append(f"    pki: {pki}")
     lines += [
         "groups:",
         f"  web: {{election: {election}}}",

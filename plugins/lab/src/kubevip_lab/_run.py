@@ -146,7 +146,7 @@ def _lab(
         file = getattr(args, "config", None)
         timing = getattr(args, "timing", "default")
         config = Path(file).resolve() if file else None
-        return prepare_kubevip(network, what, directory, args.format, config, timing)
+        return prepare_kubevip(network, what, directory, args.format, config, timing, is_insecure=args.insecure)
 
     with open_lab(what, make) as lab:
         for line in _description(lab):

@@ -57,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
             choices=("original", "native"),
             help="of the nodes' files, default: original, native where --timing needs it",
         )
+        command.add_argument(
+            "--insecure", action="store_true", help="let the nodes speak plain TCP; default: keys made for this run"
+        )
 
 
 def run(args: argparse.Namespace, client: Client) -> int:
