@@ -138,15 +138,15 @@ def _is_served(listener: Listener, server: Server, host: str | None = None) -> N
 
 def _is_reset(listener: Listener) -> bool:
     """Whether a new client is reset instead of being given a backend, which here never speaks first."""
-    with _connect(listener) as client:
-        client.settimeout(0.1)
-        try:
+    try:
+        with _connect(listener) as client:
+            client.settimeout(0.1)
             client.recv(1)
-        except ConnectionResetError:
-            return True
-        except TimeoutError:
-            return False
-        raise AssertionError("somebody said something")
+    except ConnectionResetError:  # perhaps before connect() has returned
+        return True
+    except TimeoutError:
+        return False
+    raise AssertionError("somebody said something")
 
 
 def _exists(pid: int | None) -> bool:
@@ -450,6 +450,25 @@ async def test_a_worker_that_is_killed_is_replaced_and_no_client_is_refused(prox
             taken.close()
         assert any("SIGKILL" in health.problem for health in reports.all)
         await reports.until(lambda health: health.problem == "")
+
+
+async def test_a_worker_that_is_stuck_is_killed_and_replaced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pool, "ASK_SECONDS", 0.05)
+    async with _open() as proxy:
+        listener, reports = _listener(server), Reports()
+        async with proxy.serve(listener, reports):
+            client, _taken = _pair(listener, server)  # so it has answered
+            (stuck,) = _pids(proxy)
+            assert stuck is not None
+            os.kill(stuck, signal.SIGSTOP)
+            await until(lambda: _pids(proxy)[0] not in (None, stuck))
+            with client:
+                _has_ended(client)
+            _is_served(listener, server)
+            assert any("killed: it answered nothing for seconds" in health.problem for health in reports.all)
+            (replacement,) = _pids(proxy)
+            await sleep(0.5)  # ten questions, which it answers
+            assert _pids(proxy) == [replacement]
 
 
 async def test_leaving_does_not_wait_for_a_worker_that_is_stuck(proxy: Proxy, server: Server) -> None:

@@ -7,9 +7,11 @@ control -> worker
 `open`                id, backends, options; one listening socket comes along (SCM_RIGHTS)
 `backends`            id, backends, drain: for new connections; those to removed backends may go on for `drain`
 `close`               id, drain: stop listening, end connections after `drain`; again: a new end for a drain
+`ping`                nothing: to be answered
 worker -> control
 `health`              id, connections, down ({key: reason}), problem; on changes, at most one a second
 `closed`              id: nothing listens and nothing is relayed any more
+`pong`                nothing: the answer
 ====================  ==================================================================================
 
 A backend is `{key, host, port, weight}`; `key` is opaque, `host` a literal address.

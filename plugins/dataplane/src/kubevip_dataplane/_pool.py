@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep
 
 from kubevip_dataplane._link import Link, LinkError
+from kubevip_dataplane._liveness import ASK_SECONDS, Liveness
 from kubevip_dataplane._names import Names
 from kubevip_dataplane._spawn import WorkerProcess, show_status
 
@@ -61,6 +62,8 @@ class Worker:
         self._scope = CancelScope(shield=True)  # outlives a cancellation, until listeners have left: `stop` ends it
         self._process: WorkerProcess | None = None
         self._link: Link | None = None
+        self._liveness = Liveness()
+        self._why_killed = ""
 
     @property
     def pid(self) -> int | None:
@@ -72,10 +75,10 @@ class Worker:
         if self._link is not None:
             self._link.send(message, sockets)
 
-    def kill(self) -> None:
+    def kill(self, why: str = "it did not obey") -> None:
         """End the process at once, and with it all connections in it; another one takes its place."""
         if self._process is not None:
-            logger.warning("worker does not obey and is killed pid=%d", self._process.pid)
+            self._why_killed = f"killed: {why}"
             self._process.kill()
 
     def stop(self) -> None:
@@ -106,6 +109,7 @@ class Worker:
         except OSError as error:
             return f"cannot be started: {error.strerror or error}"
         self._link = Link(self._process.channel)
+        self._liveness, self._why_killed = Liveness(), ""
         logger.info("worker started index=%d pid=%d", self._index, self._process.pid)
         for tenant in self._pool.tenants():
             if (opening := tenant.opening(self._index)) is not None:
@@ -118,6 +122,7 @@ class Worker:
         try:
             async with create_task_group() as tg:
                 tg.start_soon(link.flush)
+                tg.start_soon(self._watch, link)
                 try:
                     await link.receive(self._take)
                 except LinkError as error:
@@ -130,14 +135,23 @@ class Worker:
                 with move_on_after(END_SECONDS):
                     await process.wait()
                 process.kill()
-                reason = reason or show_status(await process.wait())
+                reason = reason or self._why_killed or show_status(await process.wait())
             self._process = None
             for tenant in self._pool.tenants():
                 tenant.lost(self._index, reason)
         return reason
 
+    async def _watch(self, link: Link) -> None:
+        """Ask the process whether it is well, until it gives no answer: it hangs, or somebody stopped it."""
+        while self._liveness.ask():
+            link.send({"do": "ping"})
+            await sleep(ASK_SECONDS)
+        self.kill("it answered nothing for seconds")
+
     def _take(self, message: Message) -> None:
-        if (tenant := self._pool.tenant(str(message.get("id")))) is not None:
+        if message["do"] == "pong":
+            self._liveness.hear()
+        elif (tenant := self._pool.tenant(str(message.get("id")))) is not None:
             tenant.take(self._index, message)
 
 

@@ -99,6 +99,9 @@ class Session:
                 self._do(message)
 
     def _do(self, message: Message) -> None:
+        if message["do"] == "ping":
+            self.send({"do": "pong"})
+            return
         name = str(message["id"])
         match message["do"]:
             case "open":
