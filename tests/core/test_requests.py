@@ -127,6 +127,29 @@ async def test_a_drained_node_is_unfit_until_that_is_undone(rig: Rig) -> None:
         assert (standing.fitness.value.value, standing.fitness.reason) == (100, "")
 
 
+async def test_a_group_is_not_moved_to_this_node_while_it_is_drained(rig: Rig) -> None:
+    async with rig.running():
+        await rig.ask("drain")
+        message = "group 'api': n1 is drained and would give it away; first kubevip drain --undo"
+        with pytest.raises(ControlError, match=f"^{re.escape(message)}$"):
+            await rig.ask("move", group="api", to="n1")
+        assert await rig.ask("move", group="api", to="n2") == "api is held by n2"
+        await rig.ask("drain", undo=True)
+        assert await rig.ask("move", group="api", to="n1") == "api is held by n1"
+
+
+async def test_a_drain_that_is_neither_one_nor_its_undoing_changes_nothing(rig: Rig) -> None:
+    async with rig.running():
+        (standing,) = rig.reconciler._standings.values()
+        wrong: tuple[object, ...] = ("yes", 1, None, [])
+        for undo in wrong:
+            with pytest.raises(ControlError, match=f"^undo: expected true or false, got {re.escape(repr(undo))}$"):
+                await rig.ask("drain", undo=undo)
+        assert standing.fitness.value.value == 100
+        await rig.ask("drain", undo=False)
+        assert standing.fitness.value.value == 0
+
+
 async def test_a_request_for_an_instance_is_passed_on(rig: Rig) -> None:
     async with rig.running():
         assert await rig.ask("add", kind="election", name="raft", member="n4") == {"did": "add", "member": "n4"}

@@ -62,6 +62,24 @@ async def test_a_stop_while_an_address_is_replaced_takes_both_away(tmp_path: Pat
     assert record.words == ["announce api", "withdraw api"]
 
 
+async def test_an_instance_can_ask_which_configuration_runs_now(tmp_path: Path) -> None:
+    hosts: list[Host] = []
+
+    @asynccontextmanager
+    async def open_it(config: NoConfig, host: Host) -> AsyncGenerator[Any]:
+        hosts.append(host)
+        yield FakeAnnouncer(Recorder())
+
+    bgp: Provider[NoConfig, Any] = Provider(name="bgp", summary="A fake", config=NoConfig, open=open_it)
+    first, second = evolve(DESIRED, digest="5f0c1a9e"), evolve(DESIRED, digest="9b77e310")
+    async with running_app(first, state_dir=tmp_path, announcers=[bgp]) as app:
+        await app.wait_until(lambda status: any(vip.is_held for vip in status.vips))
+        assert [host.config_digest() for host in hosts] == ["5f0c1a9e"]
+        app.set(second)
+        await app.wait_until(lambda status: status.config_digest == "9b77e310")
+        assert [host.config_digest() for host in hosts] == ["9b77e310"]
+
+
 async def test_what_does_not_come_true_is_told_with_the_status(tmp_path: Path) -> None:
     async with running_app(Desired(), state_dir=tmp_path) as app:
         with pytest.raises(AssertionError, match=r"not within 1 s: Snapshot\(node='n1'"):

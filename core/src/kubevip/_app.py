@@ -98,6 +98,7 @@ class _Node:
             will=link.will,
             incarnation=link.incarnation,
             allow_insecure=options.insecure,
+            config_digest=lambda: self._board.config_digest,
         )
         context = Context(board=self._board, observers=self._observers, rng=rng)
         self._reconciler = Reconciler(host, context, inside=self._inside, released=_step_back)

@@ -25,7 +25,7 @@ class Board:
     """The state of all items of this process, by name."""
 
     def __init__(self, *, node: str, instance: str) -> None:
-        self._node, self._instance = node, instance
+        self.node, self._instance = node, instance
         self.services: dict[tuple[str, str], ServiceStatus] = {}
         self.groups: dict[str, Callable[[], GroupStatus]] = {}
         self.vips: dict[str, VipStatus] = {}
@@ -45,12 +45,12 @@ class Board:
         leaders = {group.name: group.leader for group in groups}
         agents = tuple(status for (kind, _), status in self.services.items() if kind == "agent")
         return Snapshot(
-            node=self._node,
+            node=self.node,
             instance=self._instance,
             services=tuple(status for (kind, _), status in self.services.items() if kind != "agent"),
             groups=groups,
             vips=tuple(
-                evolve(vip, holder=self._node if vip.is_held else leaders.get(vip.group)) for vip in self.vips.values()
+                evolve(vip, holder=self.node if vip.is_held else leaders.get(vip.group)) for vip in self.vips.values()
             ),
             listeners=tuple(self.listeners.values()),
             agents=agents,

@@ -161,12 +161,18 @@ class Will(Protocol):
         """
 
 
+def _no_digest() -> str:
+    return ""
+
+
 @frozen(kw_only=True, eq=False)
 class Host:
     """What a provider instance knows of the process it runs in.
 
     `incarnation` never repeats on this machine and instance. `rng` is the process's source of randomness (seeded in
     tests). `state_dir` exists, mode 0700; an instance keeps its files in a folder of its own below it.
+    `config_digest()` names the configuration that this node runs now, at most eight characters, "" while there is none:
+    for elections whose members tell each other.
     """
 
     node_name: str
@@ -176,6 +182,7 @@ class Host:
     will: Will
     incarnation: int = 0
     allow_insecure: bool = False
+    config_digest: Callable[[], str] = _no_digest
 
 
 @frozen(kw_only=True, eq=False)

@@ -69,7 +69,7 @@ class Reconciler:
 
     `inside(instance_kind, name)` supplies what a service runs while it is open (sources and agents do, others wait).
     `released` is called when everything is stopping and no address is held nor stood for any more. `applied` is the
-    configuration of which everything was started.
+    configuration of which everything was started. `is_drained`: whether this node makes room for others.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Reconciler:
         self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
         self._standings: dict[str, Standing] = {}
         self._bound: dict[str, Latest[tuple[BoundListener, ...]]] = {}
-        self._is_drained = False
+        self.is_drained = False
 
     async def run(self, wanted: Latest[Resolved | None]) -> None:
         """Follow `wanted` until cancelled; leaves with everything stopped, in order."""
@@ -128,12 +128,12 @@ class Reconciler:
 
     def drain(self, *, undo: bool = False) -> None:
         """Make room for others in every group, those of later configurations included; or take part again."""
-        self._is_drained = not undo
+        self.is_drained = not undo
         for standing in self._standings.values():
             self._apply_drain(standing)
 
     def _apply_drain(self, standing: Standing) -> None:
-        if self._is_drained:
+        if self.is_drained:
             standing.fitness.report("drain", Health(level=Level.FAILED, reason="drained by hand"))
         else:
             standing.fitness.forget("drain")

@@ -41,7 +41,7 @@ class Requests:
             case "move":
                 return await self._move(_text(request.args, "group"), _text(request.args, "to"))
             case "drain":
-                return self._drain(undo=request.args.get("undo") is True)
+                return self._drain(undo=_truth(request.args, "undo"))
             case verb:
                 raise ControlError(f"unknown request {verb!r}")
 
@@ -65,6 +65,8 @@ class Requests:
         election = self._reconciler.opened(Kind.ELECTION, found.election)
         if not isinstance(election, SupportsPlacement):
             raise ControlError(f"group {group!r}: election {found.election!r} cannot move a group")
+        if to == self._board.node and self._reconciler.is_drained:
+            raise ControlError(f"group {group!r}: {to} is drained and would give it away; first kubevip drain --undo")
         await election.move(group, to)
         return f"{group} is held by {to}"
 
@@ -77,4 +79,12 @@ def _text(args: Mapping[str, object], name: str) -> str:
     value = args.get(name)
     if not isinstance(value, str) or not value:
         raise ControlError(f"{name} is missing")
+    return value
+
+
+def _truth(args: Mapping[str, object], name: str) -> bool:
+    """Return what is said there; not to say it is false."""
+    value = args.get(name, False)
+    if not isinstance(value, bool):
+        raise ControlError(f"{name}: expected true or false, got {value!r}")
     return value

@@ -166,7 +166,10 @@ class SupportsPlacement(Protocol):
     """An election that can move a group to a node."""
 
     async def move(self, group: str, to: str) -> None:
-        """Move `group` to node `to` and return when it is held there; raise an ElectionError to refuse."""
+        """Move `group` to node `to` and return when it is held there; raise an ElectionError to refuse.
+
+        A node that is known to be unfit for the group is refused: it would give the group away again.
+        """
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from anyio import create_task_group, move_on_after
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kubevip._board import Board
 from kubevip._context import Context
@@ -146,7 +146,8 @@ async def running_app(
         return None
 
     context = Context(board=board, observers=told, rng=Random(seed))
-    reconciler = Reconciler(make_host(state_dir, node_name=node_name, seed=seed), context, inside=inside)
+    host = evolve(make_host(state_dir, node_name=node_name, seed=seed), config_digest=lambda: board.config_digest)
+    reconciler = Reconciler(host, context, inside=inside)
     with plain_failures():
         async with create_task_group() as tg:
             tg.start_soon(board.run)
