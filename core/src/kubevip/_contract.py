@@ -7,6 +7,7 @@ change.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
@@ -51,9 +52,15 @@ class Leading:
 
 @frozen(kw_only=True)
 class Following:
-    """This node does not lead; `leader` is the name of the node that does, if it is known."""
+    """This node does not lead; `leader` is the name of the node that does, if it is known.
+
+    Whoever gives leadership away in good order says until when nobody else can have it, a reading of
+    `anyio.current_time()`: what was held may answer until it is withdrawn, at once but one thing after the other.
+    Without it everything falls silent first, and is withdrawn then.
+    """
 
     leader: str | None = None
+    valid_until: float = field(default=-math.inf, eq=False)
 
 
 Leadership = Leading | Following

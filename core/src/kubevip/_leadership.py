@@ -63,7 +63,10 @@ class Tenure:
 
     @property
     def valid_until(self) -> float:
-        """The end as known now, in `anyio.current_time()`; minus infinity once ended. May be read from any thread."""
+        """The end as known now, in `anyio.current_time()`. May be read from any thread.
+
+        Once leadership has ended it moves no more: minus infinity, or until when what hangs on it may be withdrawn.
+        """
         return self._valid_until
 
     @property
@@ -161,15 +164,16 @@ class Campaign:
         if isinstance(now, Leading) and held is not None and held.term == now.term:
             held._move(now.valid_until)  # renewed, shortened, or (in the past) ended
             return
-        self._end()
+        self._end(now.valid_until if isinstance(now, Following) else -math.inf)
         if isinstance(now, Leading) and now.valid_until > current_time():
             self.tenure.set(Tenure(self._group, now.term, now.valid_until, now.cause))
         self.leadership.set(now)
 
-    def _end(self) -> None:
+    def _end(self, valid_until: float = -math.inf) -> None:
+        """End the tenure for good: a late renewal makes a new one. What it guards unwinds, by `valid_until` at best."""
         if (held := self.tenure.value) is not None:
             self.tenure.set(None)
-            held._move(-math.inf)  # for good: a late renewal makes a new Tenure
+            held._move(min(held.valid_until, valid_until))
 
     async def _expire(self) -> None:
         """End a tenure at its time: the only timer, however many virtual IPs hang on it."""

@@ -139,7 +139,7 @@ class VirtualIPTask:
                 finally:
                     announcing.cancel()  # the listeners are closed: withdraw
         except* AnnounceError:
-            if tenure.remaining_seconds > 0:
+            if tenure.remaining_seconds > 0 and self._campaign.tenure.value is tenure:
                 raise
             # it was not raised because the tenure ended meanwhile, which is nobody's fault
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -75,9 +76,9 @@ class ManualElection:
         self.candidacies[group].report(Leading(term=term, valid_until=current_time() + seconds))
         return term
 
-    def follow(self, group: str, leader: str | None = None) -> None:
-        """Report that somebody else leads."""
-        self.candidacies[group].report(Following(leader=leader))
+    def follow(self, group: str, leader: str | None = None, *, seconds: float = -math.inf) -> None:
+        """Report that somebody else leads, or will when what is held here is withdrawn, for which there are `seconds`."""
+        self.candidacies[group].report(Following(leader=leader, valid_until=current_time() + seconds))
 
     def fail(self, group: str) -> None:
         """Let the candidacy raise, as an election does whose storage broke."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, CapacityLimiter, Event, current_time, move_on_at, sleep, to_thread
+from anyio import CancelScope, CapacityLimiter, Event, create_task_group, current_time, move_on_at, sleep, to_thread
 
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _will
 from kubevip_announce_arp._carrier import CarrierFilter
 from kubevip_announce_arp._fence import LONGEST_SECONDS
 from kubevip_announce_arp._held import Held, Leader
-from kubevip_announce_arp._kernel import Kernel, Outcome, Place, Work
+from kubevip_announce_arp._kernel import Guarded, Kernel, Outcome, Place, Work
+from kubevip_announce_arp._kernel_thread import KernelThread
 from kubevip_announce_arp._records import Ownership, write_owned
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
@@ -35,7 +37,7 @@ _EXPIRY_SECONDS = 2.0  # by how much the kernel may be late to remove an address
 
 
 class AddressAnnouncer:
-    """Puts virtual IPs on devices. One task, `run`, has everything done in the kernel; `announce` asks it to.
+    """Puts virtual IPs on devices. One thread does everything in the kernel; `announce` and `run` hand it over.
 
     :param kernel: its fence is the one that `fence_state` speaks of.
     :param table: the name of the fence's tables; "" without a fence.
@@ -74,6 +76,12 @@ class AddressAnnouncer:
         self._owned: frozenset[Ownership] = frozenset()
         self._carriers: dict[int, CarrierFilter] = {}
         self._fence_problem = ""
+        self._guarding: list[Guarded] = []
+        self._unguarding: list[Guarded] = []
+        self._prepared: Counter[Guarded] = Counter()
+        self._thread = KernelThread(kernel)
+        self._is_working, self._idle = False, Event()  # of the thread
+        self._idle.set()
         self._wake = Event()
         self._is_over = False
         self._next_refresh = self._next_check = 0.0
@@ -86,7 +94,7 @@ class AddressAnnouncer:
 
     @asynccontextmanager
     async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:
-        """Record that this instance is to own the address, so that a takeover has nothing to write.
+        """Fence the address, and record that this instance is to own it, so that a takeover has less to do.
 
         :raises AnnounceError: when there is no device for it, or nothing can be recorded.
         """
@@ -98,7 +106,17 @@ class AddressAnnouncer:
             except OSError as error:
                 raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
             self._owned |= owned
-        yield
+        guarded = vip.group, vip.address.packed
+        self._prepared[guarded] += 1  # more than one while a virtual IP is replaced
+        self._guarding.append(guarded)
+        self._wake.set()
+        try:
+            yield
+        finally:
+            self._prepared[guarded] -= 1
+            if not self._prepared[guarded]:
+                self._unguarding.append(guarded)
+                self._wake.set()
 
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
@@ -138,11 +156,14 @@ class AddressAnnouncer:
         """Have done in the kernel what is asked for, and repair it, until cancelled."""
         stop_listening = self._devices.listen(self._see)
         try:
-            while True:
-                with move_on_at(self._due_at()):
-                    await self._wake.wait()
-                self._wake = Event()
-                await self._step()
+            async with create_task_group() as tg:
+                tg.start_soon(self._thread.run)
+                while True:
+                    with move_on_at(self._due_at()):
+                        await self._wake.wait()
+                    self._wake = Event()
+                    await self._idle.wait()
+                    self._work()
         finally:
             stop_listening()
             self._is_over = True
@@ -153,21 +174,39 @@ class AddressAnnouncer:
             for leader in self._leaders.values():
                 leader.stop()
 
-    async def _step(self) -> None:
+    def _work(self) -> None:
+        """Hand over what there is to do, unless the thread is at work: then it comes after that."""
+        if self._is_working:
+            return
         now = current_time()
-        told = {index: carrier.told for index, carrier in self._carriers.items()}
+        before = self._troubles()
         for index, carrier in self._carriers.items():
             device = self._devices.device(index)
             carrier.step(now, device.trouble if device is not None else "gone")
-        before = told, self._fence_problem
         putting, self._putting = [held for held in self._putting if self._is_held(held)], []
         lowering, self._lowering = self._lowering, []
         work = self._plan(now, putting, lowering)
-        if work:
-            outcome = await to_thread.run_sync(self._kernel.carry_out, work, limiter=self._limiter)
+        if not work:
+            self._tell(before, is_new=bool(putting))
+            return
+        self._is_working, self._idle = True, Event()
+
+        def done(outcome: Outcome) -> None:
+            self._is_working = False
+            self._idle.set()
             self._take(work, outcome, putting, lowering)
-        told = {index: carrier.told for index, carrier in self._carriers.items()}
-        if putting or (told, self._fence_problem) != before:  # renewals change nothing, and are many
+            self._tell(before, is_new=bool(putting))
+            if self._putting or self._lowering:
+                self._work()
+
+        self._thread.carry_out(work, done)
+
+    def _troubles(self) -> tuple[dict[int, str], str]:
+        return {index: carrier.told for index, carrier in self._carriers.items()}, self._fence_problem
+
+    def _tell(self, before: tuple[dict[int, str], str], *, is_new: bool) -> None:
+        """Report how all held addresses do, if that may have changed: renewals change nothing, and are many."""
+        if is_new or self._troubles() != before:
             for held in self._held.values():
                 self._report(held)
 
@@ -199,7 +238,11 @@ class AddressAnnouncer:
             self._next_refresh = now + self._renew_seconds
             refresh = tuple(held.place for held in self._held.values() if not held.problem)
         new_announced, self._new_announced = self._new_announced, False
+        guarding, self._guarding = tuple(self._guarding), []
+        unguarding, self._unguarding = tuple(one for one in self._unguarding if not self._prepared[one]), []
         return Work(
+            guard=guarding,
+            unguard=unguarding,
             close=frozenset(moved - live.keys()),
             lower=tuple(held.place for held in lowering),
             owned=self._own(putting),
@@ -301,7 +344,7 @@ class AddressAnnouncer:
             held.lowered.set()
         elif held not in where:
             where.append(held)
-            self._wake.set()
+            self._work()
 
     def _leave_out_downed(self, putting: list[Held]) -> None:
         """Put nothing on a device that is switched off: an IPv6 address would not work when it is switched on."""

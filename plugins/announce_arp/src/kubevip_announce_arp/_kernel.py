@@ -39,12 +39,20 @@ class Place:
     device: str
 
 
+#: An address as the fence knows it: its group and its bytes.
+Guarded = tuple[str, bytes]
+
+
 @frozen(kw_only=True)
 class Work:
     """What to do, in this order. Times are readings of time.monotonic()."""
 
     close: frozenset[str] = frozenset()
     """Groups that may no longer pass the fence."""
+    guard: tuple[Guarded, ...] = ()
+    """Addresses to fence, whether they are up or not, until they are in `unguard`."""
+    unguard: tuple[Guarded, ...] = ()
+    """Addresses that need no fence any more, because they will not be put up here."""
     lower: tuple[Place, ...] = ()
     """Addresses to take off."""
     owned: frozenset[records.Ownership] | None = None
@@ -63,7 +71,17 @@ class Work:
     """Whether to see to it that nobody removed the fence."""
 
     def __bool__(self) -> bool:
-        return bool(self.close or self.lower or self.renew or self.put or self.refresh or self.check or self.announced)
+        return bool(
+            self.close
+            or self.guard
+            or self.unguard
+            or self.lower
+            or self.renew
+            or self.put
+            or self.refresh
+            or self.check
+            or self.announced
+        )
 
 
 @frozen(kw_only=True)
@@ -92,6 +110,7 @@ class Kernel:
         self._addresses, self._fence, self._lifetime, self._state_dir = addresses, fence, lifetime_seconds, state_dir
         self._known: dict[tuple[IPAddress, int], Place] = {}  # put up by this process and not taken off since
         self._lives_until: dict[tuple[IPAddress, int], float] = {}  # for those, by time.monotonic()
+        self._guarded: set[Guarded] = set()  # fenced also while they are not up
 
     def carry_out(self, work: Work) -> Outcome:
         """Carry out `work`; never raises for what the kernel refuses."""
@@ -107,6 +126,11 @@ class Kernel:
             except OSError as error:
                 fence_errors.append(f"the fence cannot be closed: {error.strerror}")
         still_up = self._lower(work.lower)
+        if fence is not None and (work.guard or work.unguard):
+            try:
+                self._guard(fence, work)
+            except OSError as error:
+                fence_errors.append(f"the fence cannot take an address in: {error.strerror}")
         if work.owned is not None:
             try:
                 records.write_owned(self._state_dir, work.owned)
@@ -161,13 +185,19 @@ class Kernel:
                 del self._known[place.address, place.index]
                 self._lives_until.pop((place.address, place.index), None)
         if self._fence is not None:
+            gone = {(place.group, place.address.packed) for place in todo if place.address not in still_up}
             try:
-                self._fence.discard(
-                    (place.group, place.address.packed) for place in todo if place.address not in still_up
-                )
+                self._fence.discard(gone - self._guarded)
             except OSError as error:  # they stay fenced, with nothing to fence
                 _logger.debug("fence: addresses cannot be taken out: %s", error)
         return still_up
+
+    def _guard(self, fence: Fence, work: Work) -> None:
+        self._guarded.update(work.guard)
+        self._guarded.difference_update(work.unguard)
+        fence.add(work.guard)
+        up = {(place.group, place.address.packed) for place in self._known.values()}
+        fence.discard(guarded for guarded in work.unguard if guarded not in up)
 
     def _open(self, fence: Fence, work: Work, installs: int) -> tuple[frozenset[str], frozenset[str]]:
         if work.put:
