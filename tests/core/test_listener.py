@@ -79,8 +79,11 @@ class Rig:
         self.health: list[Health] = []
 
     def task(self, balancer: LoadBalancer = SHOP, **more: Any) -> ListenerTask:
-        address = more.pop("address", None)
-        return ListenerTask(balancer, address, self.slot, self.context, report=self.health.append, **more)
+        address, tenure = more.pop("address", None), more.pop("tenure", None)
+        task = ListenerTask(balancer, address, self.slot, self.context, report=self.health.append, **more)
+        if tenure is not None:
+            task.listen(tenure)
+        return task
 
     @property
     def shown(self) -> list[tuple[str, str, bool, str]]:
@@ -114,7 +117,7 @@ async def test_it_listens_says_so_and_takes_backends_while_it_runs(rig: Rig) -> 
 )
 async def test_status_shows_where_it_listens(rig: Rig, address: Any, on: str) -> None:
     async with create_task_group() as tg:
-        tg.start_soon(rig.task(address=address).run)
+        tg.start_soon(rig.task(address=address, tenure=None if address is None else make_tenure()).run)
         await sleep(1)
         assert [shown[1] for shown in rig.shown] == [on]
         tg.cancel_scope.cancel()

@@ -15,15 +15,16 @@ from attrs import evolve
 
 from kubevip import Health, Latest, Leading, Level, LoadBalancer, Placement, Tenure, VirtualIP
 from kubevip._board import Board
+from kubevip._bound_listeners import LISTEN_SECONDS, BoundListener
 from kubevip._context import Context
 from kubevip._fitness import Fitness
 from kubevip._leadership import Campaign
 from kubevip._observe import Observers
 from kubevip._slot import Slot
-from kubevip._virtual_ip import LISTEN_SECONDS, BoundListener, VirtualIPTask
+from kubevip._virtual_ip import VirtualIPTask
 from kubevip.abc import Announcer, Proxy
 from kubevip.errors import AnnounceError, Permanent, ProxyError
-from kubevip.testing import FakeAnnouncer, FakeProxy, ManualElection, Recorder
+from kubevip.testing import FakeAnnouncer, FakeProxy, FakeStandbyProxy, ManualElection, Recorder
 
 pytestmark = pytest.mark.anyio
 
@@ -46,13 +47,13 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
 class Rig:
     """A virtual IP over fakes: the listener takes 20 ms to listen, each announcer 20 ms to enter and 10 to leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxy: type[FakeProxy] = FakeProxy) -> None:
         self.record = Recorder()
         self.election = ManualElection(self.record)
         self.campaign, self.fitness = Campaign("api"), Fitness()
         self.address = FakeAnnouncer(self.record, enter_seconds=0.02, leave_seconds=0.01, name="address")
         self.arp = FakeAnnouncer(self.record, enter_seconds=0.02, leave_seconds=0.01, name="arp")
-        self.proxy = FakeProxy(self.record, enter_seconds=0.02)
+        self.proxy = proxy(self.record, enter_seconds=0.02)
         self.announcers = (Slot[Announcer](), Slot[Announcer]())
         for slot, announcer in zip(self.announcers, (self.address, self.arp), strict=True):
             slot.content.set(announcer)
@@ -86,6 +87,11 @@ class Rig:
             tg.cancel_scope.cancel()
 
     @property
+    def holding(self) -> list[str]:
+        """What was recorded of the tenures alone."""
+        return [word for word in self.record.words if word.split()[0] not in ("ready", "relay", "unready")]
+
+    @property
     def held(self) -> list[tuple[str, bool, Health]]:
         return [(vip.name, vip.is_held, vip.health) for vip in self.board.snapshot().vips]
 
@@ -93,6 +99,18 @@ class Rig:
 @pytest.fixture
 def rig() -> Rig:
     return Rig()
+
+
+@pytest.fixture
+def ready_rig() -> Rig:
+    """Return a rig whose proxy can stand by."""
+    return Rig(FakeStandbyProxy)
+
+
+@pytest.fixture(params=[FakeProxy, FakeStandbyProxy])
+def any_rig(request: pytest.FixtureRequest) -> Rig:
+    """Return a rig for each kind of proxy."""
+    return Rig(request.param)
 
 
 def assert_unwound(words: list[str]) -> None:
@@ -108,60 +126,60 @@ def assert_unwound(words: list[str]) -> None:
 
 @pytest.mark.parametrize("milliseconds", range(0, 80, 3))
 async def test_cancelled_while_going_up_all_is_withdrawn_in_order_before_the_release(
-    rig: Rig, milliseconds: int
+    any_rig: Rig, milliseconds: int
 ) -> None:
     async with create_task_group() as tg:
-        tg.start_soon(rig.stand)
-        tg.start_soon(rig.task(API, PORT).run)
+        tg.start_soon(any_rig.stand)
+        tg.start_soon(any_rig.task(API, PORT).run)
         await sleep(0.01)
-        rig.election.lead("api", 1000)
+        any_rig.election.lead("api", 1000)
         await sleep(milliseconds / 1000)
         tg.cancel_scope.cancel()
-    assert_unwound(rig.record.words)
-    assert rig.record.words[-1] == "release api"
-    assert rig.board.listeners == {}
+    assert_unwound(any_rig.record.words)
+    assert any_rig.holding[-1] == "release api"
+    assert any_rig.board.listeners == {}
 
 
 @pytest.mark.parametrize("milliseconds", range(0, 80, 3))
-async def test_a_tenure_that_ends_while_going_up_leaves_nothing(rig: Rig, milliseconds: int) -> None:
-    async with rig.leading(rig.task(API, PORT)):
+async def test_a_tenure_that_ends_while_going_up_leaves_nothing(any_rig: Rig, milliseconds: int) -> None:
+    async with any_rig.leading(any_rig.task(API, PORT)):
         await sleep(milliseconds / 1000)
-        rig.election.follow("api", "n2")
+        any_rig.election.follow("api", "n2")
         await sleep(1)
-        assert_unwound(rig.record.words)
-        assert [held for _, held, _ in rig.held] == [False]
+        assert_unwound(any_rig.record.words)
+        assert [held for _, held, _ in any_rig.held] == [False]
 
 
 @pytest.mark.parametrize("passes", range(40))
-async def test_cancelled_after_any_number_of_steps_all_is_withdrawn_in_order(rig: Rig, passes: int) -> None:
-    for fake in (rig.address, rig.arp, rig.proxy):
+async def test_cancelled_after_any_number_of_steps_all_is_withdrawn_in_order(any_rig: Rig, passes: int) -> None:
+    for fake in (any_rig.address, any_rig.arp, any_rig.proxy):
         fake._enter = 0.0  # all that is left are the steps of the scheduler
     async with create_task_group() as tg:
-        tg.start_soon(rig.stand)
-        tg.start_soon(rig.task(API, PORT).run)
+        tg.start_soon(any_rig.stand)
+        tg.start_soon(any_rig.task(API, PORT).run)
         await sleep(0.01)
-        rig.election.lead("api", 1000)
+        any_rig.election.lead("api", 1000)
         for _ in range(passes):
             await checkpoint()
         tg.cancel_scope.cancel()
-    assert_unwound(rig.record.words)
-    assert rig.record.words[-1] == "release api"
+    assert_unwound(any_rig.record.words)
+    assert any_rig.holding[-1] == "release api"
 
 
 @pytest.mark.parametrize("milliseconds", range(0, 80, 3))
 async def test_a_service_that_goes_while_going_up_is_let_go_and_used_when_it_is_back(
-    rig: Rig, milliseconds: int
+    any_rig: Rig, milliseconds: int
 ) -> None:
-    async with rig.leading(rig.task(API, PORT)):
+    async with any_rig.leading(any_rig.task(API, PORT)):
         await sleep(milliseconds / 1000)
-        await rig.announcers[1].empty()
-        assert "arp announce api" not in rig.record.words or "arp withdraw api" in rig.record.words
+        await any_rig.announcers[1].empty()
+        assert "arp announce api" not in any_rig.record.words or "arp withdraw api" in any_rig.record.words
         await sleep(1)
-        assert_unwound(rig.record.words)
-        rig.record.clear()
-        rig.announcers[1].content.set(rig.arp)
+        assert_unwound(any_rig.record.words)
+        any_rig.record.clear()
+        any_rig.announcers[1].content.set(any_rig.arp)
         await sleep(1)
-        assert rig.record.words == ["listen port", "address announce api", "arp announce api"]
+        assert any_rig.holding == ["listen port", "address announce api", "arp announce api"]
 
 
 # What fails
@@ -321,6 +339,94 @@ async def test_a_virtual_ip_that_is_removed_takes_the_troubles_of_its_listeners_
             assert rig.fitness.value.value == 50
             tg.cancel_scope.cancel()
         assert rig.fitness.value.value == 100
+
+
+# Listeners that stand by
+
+
+async def test_a_listener_that_stands_by_only_listens_in_a_takeover_and_relays_when_the_address_is_there(
+    ready_rig: Rig,
+) -> None:
+    rig = ready_rig
+    task = rig.task(API, PORT)
+    async with create_task_group() as tg:
+        tg.start_soon(task.run)
+        await sleep(1)
+        assert rig.record.words == ["ready port"]
+        assert rig.board.listeners == {}
+        tg.start_soon(rig.stand)
+        await sleep(0.01)
+        for _ in range(2):
+            rig.record.clear()
+            rig.election.lead("api", 1000)
+            await sleep(1)
+            assert rig.record.words == ["listen port", "address announce api", "arp announce api", "relay port"]
+            assert [status.is_listening for status in rig.board.snapshot().listeners] == [True]
+            rig.election.follow("api", "n2")
+            await sleep(1)
+            assert rig.record.words[4:] == ["close port", "arp withdraw api", "address withdraw api"]
+            assert rig.board.listeners == {}
+        tg.cancel_scope.cancel()
+    assert sorted(rig.record.words[-2:]) == ["release api", "unready port"]
+
+
+async def test_a_listener_that_cannot_stand_by_makes_the_node_less_fit_before_it_leads(ready_rig: Rig) -> None:
+    rig = ready_rig
+    rig.proxy.refusal = ProxyError("192.0.2.1:6443 is taken")
+    async with create_task_group() as tg:
+        tg.start_soon(rig.task(API, PORT).run)
+        await sleep(1)
+        assert (rig.fitness.value.value, rig.fitness.reason) == (
+            50,
+            "listener port of vip api: 192.0.2.1:6443 is taken",
+        )
+        tg.cancel_scope.cancel()
+
+
+async def test_a_listener_that_cannot_listen_holds_nothing_up_and_is_tried_again(ready_rig: Rig) -> None:
+    rig = ready_rig
+    assert isinstance(rig.proxy, FakeStandbyProxy)
+    rig.proxy.deafness = ProxyError("192.0.2.1:6443 is taken")
+    task = rig.task(API, PORT)
+    async with create_task_group() as tg:
+        tg.start_soon(task.run)
+        await sleep(1)
+        tg.start_soon(rig.stand)
+        await sleep(0.01)
+        rig.record.clear()
+        rig.election.lead("api", 1000)
+        await sleep(0.1)
+        assert rig.record.words == ["unready port", "address announce api", "arp announce api"]
+        assert [status.health.problem for status in rig.board.snapshot().listeners] == ["192.0.2.1:6443 is taken"]
+        assert rig.fitness.value.value == 50
+        rig.proxy.deafness = None
+        await sleep(3)
+        assert rig.record.words[3:] == ["ready port", "listen port", "relay port"]
+        assert [status.is_listening for status in rig.board.snapshot().listeners] == [True]
+        tg.cancel_scope.cancel()
+
+
+async def test_a_proxy_that_comes_back_while_the_address_is_held_listens_and_relays(ready_rig: Rig) -> None:
+    rig = ready_rig
+    async with rig.leading(rig.task(API, PORT)):
+        await sleep(1)
+        rig.record.clear()
+        await rig.proxies.empty()
+        assert rig.record.words == ["close port", "unready port"]
+        rig.proxies.content.set(rig.proxy)
+        await sleep(1)
+        assert rig.record.words[2:] == ["ready port", "listen port", "relay port"]
+
+
+async def test_a_listener_that_is_removed_drains_and_is_cut_when_its_address_goes(any_rig: Rig) -> None:
+    rig = any_rig
+    task = rig.task(API, PORT)
+    async with rig.leading(task):
+        await sleep(1)
+        rig.record.clear()
+        task.listeners.set(())
+        await sleep(0.1)
+        assert [word for word in rig.record.words if word != "unready port"] == ["drain port 10", "close port"]
 
 
 # Standing

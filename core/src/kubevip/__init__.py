@@ -23,6 +23,7 @@ from kubevip._contract import (
     ListenerHealth,
     Outlook,
     Serving,
+    Standby,
     Target,
     Will,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "Severity",
     "Snapshot",
     "SourceProvider",
+    "Standby",
     "Target",
     "Tenure",
     "VirtualIP",

@@ -155,6 +155,25 @@ class Serving(Protocol):
         """
 
 
+class Standby(Serving, Protocol):
+    """A bound listener that is ready to listen, any number of times; its duties are those of `Proxy.serve`.
+
+    While it listens, `set_drain` and `set_backends` are about what it serves; before that, about what it will.
+    """
+
+    def listen(self, tenure: Tenure) -> None:
+        """Listen at once, while the address is not there yet; clients may wait until `relay`.
+
+        :raises ProxyError: when that is refused, or `tenure` is over.
+        """
+
+    def relay(self) -> None:
+        """Serve the clients that come: the address is there. Returns at once."""
+
+    async def close(self) -> None:
+        """Stop listening, reset what is relayed or let it drain; returns when that is done, also when cancelled."""
+
+
 class Will(Protocol):
     """A last will, carried out by the keeper should this process die: it holds the function's name and the bytes."""
 

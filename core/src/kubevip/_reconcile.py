@@ -14,6 +14,7 @@ from anyio import CancelScope, Event, create_task_group, move_on_after
 from attrs import define, field
 
 from kubevip._agent import AgentTask
+from kubevip._bound_listeners import BoundListener
 from kubevip._contract import Health, Level
 from kubevip._group import GroupTask, Standing
 from kubevip._latest import Latest
@@ -22,7 +23,7 @@ from kubevip._model import Kind
 from kubevip._plan import AgentUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUnit, plan, service_key, units
 from kubevip._service import ServiceTask
 from kubevip._slot import Slot
-from kubevip._virtual_ip import BoundListener, VirtualIPTask
+from kubevip._virtual_ip import VirtualIPTask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

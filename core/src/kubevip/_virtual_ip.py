@@ -15,11 +15,11 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep_forever
-from attrs import evolve, frozen
+from anyio import CancelScope, Event, create_task_group, current_time, sleep_forever
+from attrs import evolve
 
+from kubevip._bound_listeners import BoundListeners
 from kubevip._contract import Health, Level
-from kubevip._listener import ListenerTask
 from kubevip._status import Outage, VipStatus
 from kubevip._supervise import describe_error, supervise
 from kubevip.abc import SupportsPreparation
@@ -28,26 +28,16 @@ from kubevip.errors import AnnounceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kubevip._bound_listeners import BoundListener
     from kubevip._context import Context
     from kubevip._fitness import Fitness
     from kubevip._latest import Latest
     from kubevip._leadership import Campaign, Tenure
-    from kubevip._model import LoadBalancer, VirtualIP
+    from kubevip._model import VirtualIP
     from kubevip._slot import Slot
-    from kubevip.abc import Announcer, Proxy
+    from kubevip.abc import Announcer
 
 logger = logging.getLogger("kubevip.vip")
-
-#: A listener that has neither opened nor failed by then does not hold the address up any longer.
-LISTEN_SECONDS = 1.0
-
-
-@frozen(kw_only=True)
-class BoundListener:
-    """A load balancer that is bound to a virtual IP, and the slot of its proxy."""
-
-    balancer: LoadBalancer
-    proxy: Slot[Proxy]
 
 
 class VirtualIPTask:
@@ -68,27 +58,37 @@ class VirtualIPTask:
     ) -> None:
         self.settled = Event()
         self.listeners = listeners
+        self._bound = BoundListeners(vip, listeners, context, self._report_listener)
         self._vip, self._campaign, self._announcers = vip, campaign, tuple(announcers)
         self._fitness, self._context = fitness, context
         self._board, self._observers = context.board, context.observers
         self._part = f"vip {vip.name}"
-        self._listener_parts: set[str] = set()
         self._is_held = self._is_retired = False
         self._show(is_held=False)
 
     async def run(self) -> None:
         """Hold it whenever this node leads, until cancelled; leaves it withdrawn."""
+        listening = CancelScope(shield=True)  # listeners close before the announcers withdraw, see `_hold`
+
+        async def listen() -> None:
+            with listening:
+                await self._bound.run()
+
         try:
-            await supervise(
-                self._part,
-                lambda: self._with_announcers(self._announcers, ()),
-                failed=self._failed,
-                rng=self._context.rng,
-            )
+            async with create_task_group() as tg:
+                tg.start_soon(listen)
+                try:
+                    await supervise(
+                        self._part,
+                        lambda: self._with_announcers(self._announcers, ()),
+                        failed=self._failed,
+                        rng=self._context.rng,
+                    )
+                finally:
+                    listening.cancel()
         finally:
             if not self._is_retired:
-                for part in (self._part, *self._listener_parts):
-                    self._fitness.forget(part)
+                self._fitness.forget(self._part)
 
     def retire(self) -> None:
         """Leave the board and the group's fitness to the successor of the same name, from now on."""
@@ -126,17 +126,16 @@ class VirtualIPTask:
                     await sleep_forever()
 
         try:
-            async with create_task_group() as outer:
+            async with create_task_group() as tg:
                 try:
-                    async with create_task_group() as inner:
-                        listeners = _BoundListeners(self, tenure)
-                        inner.start_soon(listeners.run)
-                        await listeners.settled.wait()
-                        outer.start_soon(announce)
-                        await raised.wait()
-                        self._raised(tenure, entered)
-                        await sleep_forever()
+                    await self._bound.listen(tenure)
+                    tg.start_soon(announce)
+                    await raised.wait()
+                    self._bound.relay()
+                    self._raised(tenure, entered)
+                    await sleep_forever()
                 finally:
+                    await self._bound.close()
                     announcing.cancel()  # the listeners are closed: withdraw
         except* AnnounceError:
             if tenure.remaining_seconds > 0 and self._campaign.tenure.value is tenure:
@@ -192,59 +191,15 @@ class VirtualIPTask:
         )
         self._board.touch()
 
-    def listener_task(self, bound: BoundListener, tenure: Tenure) -> ListenerTask:
-        """Make the task of one bound listener for one tenure; how it does counts for the group."""
-        part = self._listener_part(bound.balancer.name)
-        self._listener_parts.add(part)
-
-        def report(health: Health) -> None:
-            if not self._is_retired:
-                self._fitness.report(part, health)
-
-        return ListenerTask(bound.balancer, self._vip.address, bound.proxy, self._context, tenure=tenure, report=report)
-
-    def forget_listener(self, name: str) -> None:
-        """Let a listener that is gone no longer count."""
-        part = self._listener_part(name)
-        self._listener_parts.discard(part)
-        self._fitness.forget(part)
-
-    def _listener_part(self, name: str) -> str:
-        return f"listener {name} of {self._part}"  # the load balancer may be bound to a sibling, too
-
-
-class _BoundListeners:
-    """The listeners of one virtual IP in one tenure; they come and go with the configuration."""
-
-    def __init__(self, owner: VirtualIPTask, tenure: Tenure) -> None:
-        self.settled = Event()
-        self._owner, self._tenure = owner, tenure
-
-    async def run(self) -> None:
-        """Keep what runs equal to what is wanted, until cancelled."""
-        running: dict[str, tuple[BoundListener, ListenerTask]] = {}
-        async with create_task_group() as tg:
-            wanted: tuple[BoundListener, ...] | None = None
-            while True:
-                wanted = await self._owner.listeners.wait_for_change(wanted)
-                by_name = {bound.balancer.name: bound for bound in wanted}
-                for name, (bound, task) in tuple(running.items()):
-                    if name not in by_name or not _same_socket(by_name[name], bound):
-                        task.leave()
-                        del running[name]
-                        self._owner.forget_listener(name)
-                for name, bound in by_name.items():
-                    if name in running:
-                        running[name][1].backends.set(bound.balancer.backends)
-                        running[name] = (bound, running[name][1])
-                    else:
-                        running[name] = (bound, self._owner.listener_task(bound, self._tenure))
-                        tg.start_soon(running[name][1].run)
-                if not self.settled.is_set():
-                    with move_on_after(LISTEN_SECONDS):
-                        for _, task in running.values():
-                            await task.settled.wait()
-                    self.settled.set()
+    def _report_listener(self, name: str, health: Health | None) -> None:
+        """Let a listener count for the group by how it does; no longer, when it is gone."""
+        part = f"listener {name} of {self._part}"  # the load balancer may be bound to a sibling, too
+        if self._is_retired:
+            return
+        if health is None:
+            self._fitness.forget(part)
+        else:
+            self._fitness.report(part, health)
 
 
 def _outage(tenure: Tenure, entered: Sequence[float]) -> Outage | None:
@@ -255,8 +210,3 @@ def _outage(tenure: Tenure, entered: Sequence[float]) -> Outage | None:
     times = (tenure.cause.silent_since, stood_at, tenure.began_at, entered[0], entered[-1])
     parts = tuple(1000 * max(after - before, 0.0) for before, after in pairwise(times))
     return Outage(milliseconds=sum(parts), parts=parts, how="")
-
-
-def _same_socket(one: BoundListener, other: BoundListener) -> bool:
-    """Say whether only the backends differ, which go into the running listener."""
-    return evolve(one.balancer, backends=()) == evolve(other.balancer, backends=()) and one.proxy is other.proxy

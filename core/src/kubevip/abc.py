@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ListenerHealth,
         Outlook,
         Serving,
+        Standby,
         Target,
     )
     from kubevip._leadership import Tenure
@@ -139,6 +140,24 @@ class SupportsPreparation(Protocol):
         """Be ready to announce `vip` while the body runs; touches neither the wire nor the kernel for the address.
 
         Raise `AnnounceError` when it could not be announced here: the node is then unfit for its group.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsStandby(Protocol):
+    """A proxy that gets a bound listener ready long before its address is raised here.
+
+    What is opened here does not cost anything in the moment of a takeover.
+    """
+
+    def stand_by(
+        self, listener: Listener, report: Callable[[ListenerHealth], None]
+    ) -> AbstractAsyncContextManager[Standby]:
+        """Be ready to serve `listener` while the body runs; nothing listens before `Standby.listen`.
+
+        `listener.tenure` is None, as there is none yet; its address is a virtual IP's. Raise `ProxyError` when it could
+        not be served here: the node is then less fit for its group. Left like `Proxy.serve`, also while it listens.
         """
         ...
 

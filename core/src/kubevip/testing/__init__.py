@@ -11,6 +11,7 @@ from kubevip.testing._elections import check_election, check_handover
 from kubevip.testing._fakes import (
     FakeAnnouncer,
     FakeProxy,
+    FakeStandbyProxy,
     ManualElection,
     Recorder,
     make_host,
@@ -24,6 +25,7 @@ __all__ = [
     "Edits",
     "FakeAnnouncer",
     "FakeProxy",
+    "FakeStandbyProxy",
     "ManualElection",
     "ManualTenure",
     "Recorder",

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
-    from kubevip._contract import Candidacy, Health, Listener, ListenerHealth, Serving
+    from kubevip._contract import Candidacy, Health, Listener, ListenerHealth, Serving, Standby
     from kubevip._leadership import Tenure
     from kubevip._model import Backend, VirtualIP
+    from kubevip.errors import ProxyError
 
 
 class Recorder:
@@ -77,7 +78,7 @@ class ManualElection:
         return term
 
     def follow(self, group: str, leader: str | None = None, *, seconds: float = -math.inf) -> None:
-        """Report that somebody else leads, or will when what is held here is withdrawn, for which there are `seconds`."""
+        """Report that somebody else leads, or will: what is held here has `seconds` to be withdrawn in good order."""
         self.candidacies[group].report(Following(leader=leader, valid_until=current_time() + seconds))
 
     def fail(self, group: str) -> None:
@@ -155,6 +156,51 @@ class FakeProxy:
             yield _FakeServing(self._record, listener.name)
         finally:
             self._record(f"close {listener.name}")
+
+
+class FakeStandbyProxy(FakeProxy):
+    """Records "ready NAME" and "unready NAME" as well, and "relay NAME"; listens at once, or raises `deafness`."""
+
+    def __init__(self, record: Callable[[str], None], *, enter_seconds: float = 0.0) -> None:
+        super().__init__(record, enter_seconds=enter_seconds)
+        self.deafness: ProxyError | None = None
+        self.reports: dict[str, Callable[[ListenerHealth], None]] = {}
+
+    @asynccontextmanager
+    async def stand_by(self, listener: Listener, report: Callable[[ListenerHealth], None]) -> AsyncGenerator[Standby]:
+        """Pretend to be ready."""
+        await sleep(self._enter)
+        if self.refusal is not None:
+            raise self.refusal
+        self._record(f"ready {listener.name}")
+        self.reports[listener.name] = report
+        standby = _FakeStandby(self, self._record, listener.name)
+        try:
+            yield standby
+        finally:
+            await standby.close()
+            self._record(f"unready {listener.name}")
+
+
+class _FakeStandby(_FakeServing):
+    def __init__(self, proxy: FakeStandbyProxy, record: Callable[[str], None], name: str) -> None:
+        super().__init__(record, name)
+        self._proxy, self._listens = proxy, False
+
+    def listen(self, tenure: Tenure) -> None:
+        if self._proxy.deafness is not None:
+            raise self._proxy.deafness
+        self._record(f"listen {self._name}")
+        self._listens = True
+
+    def relay(self) -> None:
+        self._record(f"relay {self._name}")
+
+    async def close(self) -> None:
+        if self._listens:
+            self._listens = False
+            await _take(0.0)
+            self._record(f"close {self._name}")
 
 
 async def _take(seconds: float) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyio import Event, create_task_group, current_time, move_on_at, sleep, to_thread
+from anyio import CancelScope, Event, create_task_group, current_time, move_on_at, sleep, to_thread
 from attrs import define, field
 
 from kubevip import Health, Level
@@ -58,6 +58,8 @@ class _Announced:
     """When to report that it is gone; infinite when that is done."""
     health: Health | None = None
     changed: Event = field(factory=Event)
+    scope: CancelScope = field(factory=CancelScope)
+    """Of the task that repeats the announcement; nobody waits for its end, as it sends nothing after that."""
 
     def due_at(self) -> float:
         """Return when there is something to send or to report."""
@@ -137,12 +139,11 @@ class ArpAnnouncer:
         try:
             await self._send(announced)
             _logger.info("announced vip=%s address=%s device=%s", vip.name, vip.address, device.name)
-            async with create_task_group() as tg:
-                tg.start_soon(self._repeat, announced)
-                self._tell(announced)
-                yield
-                tg.cancel_scope.cancel()
+            self._tasks.start_soon(self._repeat, announced)
+            self._tell(announced)
+            yield
         finally:
+            announced.scope.cancel()
             if self._announced.get(vip.address) is announced:
                 del self._announced[vip.address]
                 announced.segment.unwatch(vip.address)
@@ -154,21 +155,23 @@ class ArpAnnouncer:
         return device
 
     async def _repeat(self, announced: _Announced) -> None:
-        while True:
-            with move_on_at(announced.due_at()):
-                await announced.changed.wait()
-            announced.changed = Event()
-            now = current_time()
-            if announced.rival and now >= announced.conflict.settled_at:
-                announced.rival = b""
-            if now >= announced.tell_gone_at:
-                announced.tell_gone_at = math.inf
-                _logger.info(
-                    "gone vip=%s address=%s: not announced meanwhile", announced.vip.name, announced.vip.address
-                )
-            if now >= announced.schedule.due_at and not announced.is_gone:
-                await self._send(announced)
-            self._tell(announced)
+        with announced.scope:
+            while True:
+                with move_on_at(announced.due_at()):
+                    await announced.changed.wait()
+                announced.changed = Event()
+                await self._do_what_is_due(announced)
+
+    async def _do_what_is_due(self, announced: _Announced) -> None:
+        now = current_time()
+        if announced.rival and now >= announced.conflict.settled_at:
+            announced.rival = b""
+        if now >= announced.tell_gone_at:
+            announced.tell_gone_at = math.inf
+            _logger.info("gone vip=%s address=%s: not announced meanwhile", announced.vip.name, announced.vip.address)
+        if now >= announced.schedule.due_at and not announced.is_gone:
+            await self._send(announced)
+        self._tell(announced)
 
     async def _send(self, announced: _Announced) -> None:
         """Send the frames of one announcement, when the pace allows; none once the tenure is over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -13,6 +14,8 @@ from kubevip.errors import ProxyError
 from kubevip_dataplane._holder import find_holder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kubevip import IPAddress, Listener
 
 #: Clients that may wait to be accepted, while a worker is busy or replaced; the kernel cuts it to somaxconn.
@@ -33,19 +36,20 @@ def show_place(address: IPAddress | None, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-async def open_listening(listener: Listener, count: int) -> tuple[socket.socket, ...]:
-    """Open `count` sockets that listen for `listener` and share its clients (SO_REUSEPORT, if more than one).
+async def open_sockets(listener: Listener, count: int) -> tuple[socket.socket, ...]:
+    """Open `count` sockets for `listener` that share its clients (SO_REUSEPORT, if more than one).
 
-    They are non-blocking and need not have their address on the machine yet. A listener on every address serves IPv4
-    and IPv6; where there is no IPv6, IPv4.
+    They are bound, do not listen yet, and need not have their address on the machine. A listener on every address
+    serves IPv4 and IPv6; where there is no IPv6, IPv4.
 
-    :raises ProxyError: naming the place and what to do; also when the tenure of a bound listener is over.
+    :raises ProxyError: naming the place and what to do.
     """
     sockets: list[socket.socket] = []
     try:
         if count > 1:
             # SO_REUSEPORT would let this user's sockets of another program share the port: ask without it first.
-            _open(listener, is_shared=False).close()
+            with _open(listener, is_shared=False) as alone:
+                alone.listen()
         while len(sockets) < count:
             sockets.append(_open(listener, is_shared=count > 1))
     except OSError as error:
@@ -53,6 +57,46 @@ async def open_listening(listener: Listener, count: int) -> tuple[socket.socket,
             opened.close()
         raise ProxyError(await _explain(listener, error)) from error
     return tuple(sockets)
+
+
+async def listen(listener: Listener, sockets: Sequence[socket.socket]) -> None:
+    """Have `sockets` listen.
+
+    :raises ProxyError: naming the place and what to do; also when the tenure of a bound listener is over.
+    """
+    try:
+        listen_now(listener, sockets)
+    except OSError as error:
+        raise ProxyError(await _explain(listener, error)) from error
+
+
+def listen_now(listener: Listener, sockets: Sequence[socket.socket]) -> None:
+    """Have `sockets` listen.
+
+    :raises ProxyError: when the tenure of a bound listener is over.
+    :raises OSError: when the machine refuses.
+    """
+    if listener.tenure is not None and listener.tenure.remaining_seconds <= 0:
+        raise ProxyError(
+            f"load balancer {listener.name!r}: {show_place(listener.address, listener.port)} is not opened, "
+            f"because this node no longer leads group {listener.tenure.group!r}"
+        )
+    for opened in sockets:
+        opened.listen(BACKLOG)
+
+
+def stop_listening(sockets: Sequence[socket.socket]) -> None:
+    """End the listening at once, whatever a worker is doing: the port is free. They can listen again."""
+    for opened in sockets:
+        with contextlib.suppress(OSError):
+            opened.shutdown(socket.SHUT_RDWR)
+
+
+def close_sockets(sockets: Sequence[socket.socket]) -> None:
+    """End the listening at once and close the sockets; others may have the port now."""
+    stop_listening(sockets)
+    for opened in sockets:
+        opened.close()
 
 
 def _open(listener: Listener, *, is_shared: bool) -> socket.socket:
@@ -79,13 +123,7 @@ def _open_at(listener: Listener, family: socket.AddressFamily, host: str, *, is_
             opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         else:
             opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        if listener.tenure is not None and listener.tenure.remaining_seconds <= 0:
-            raise ProxyError(
-                f"load balancer {listener.name!r}: {show_place(listener.address, listener.port)} is not opened, "
-                f"because this node no longer leads group {listener.tenure.group!r}"
-            )
         opened.bind((host, listener.port))
-        opened.listen(BACKLOG)
     except BaseException:
         opened.close()
         raise

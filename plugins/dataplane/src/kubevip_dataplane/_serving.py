@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 from contextlib import asynccontextmanager
 from time import time  # noqa: TID251 -- since when a backend is down is for people and decides nothing
 from typing import TYPE_CHECKING
@@ -13,10 +11,11 @@ from anyio import CancelScope, Event, current_time
 from attrs import frozen
 
 from kubevip import BackendHealth, ListenerHealth, Serving
-from kubevip_dataplane._listening import open_listening, show_place
+from kubevip_dataplane._listening import close_sockets, listen, open_sockets, show_place, stop_listening
 from kubevip_dataplane._names import is_literal
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 
     from kubevip import Backend, Listener
@@ -183,6 +182,9 @@ class ServedListener:
         self._pool.admit(self)
         self._pool.names.add(self)
         self._report()
+        logger.info(
+            "listening listener=%s on=%s backends=%d", self._listener.name, self._place, len(self._listener.backends)
+        )
 
     async def leave(self) -> None:
         """Stop listening, end the connections or let them drain; returns when nothing is relayed any more.
@@ -190,11 +192,7 @@ class ServedListener:
         Also when cancelled: how long that takes is bounded by the drain, which `set_drain` can cut short, and by
         `OBEY_SECONDS`, after which a worker that does not obey is killed.
         """
-        for opened in self._sockets:
-            # Ends the listening at once, whatever a worker is doing: the port is free for a successor.
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-            opened.close()
+        stop_listening(self._sockets)
         self._is_leaving = True
         try:
             self._send_close()
@@ -209,6 +207,11 @@ class ServedListener:
         finally:
             self._pool.names.discard(self)
             self._pool.forget(self)
+            logger.info("closed listener=%s on=%s", self._listener.name, self._place)
+
+    @property
+    def _place(self) -> str:
+        return show_place(self._listener.address, self._listener.port)
 
     def _send_close(self) -> None:
         self._patience.deadline = current_time() + self._drain_seconds + OBEY_SECONDS
@@ -235,13 +238,15 @@ async def serve(
     :param options: what the relay in the worker is given; JSON-compatible.
     :raises ProxyError: when a socket cannot be opened.
     """
-    sockets = await open_listening(listener, len(pool.workers))
-    served = ServedListener(pool, listener, options, sockets, report)
-    place = show_place(listener.address, listener.port)
+    sockets = await open_sockets(listener, len(pool.workers))
     try:
-        served.enter()
-        logger.info("listening listener=%s on=%s backends=%d", listener.name, place, len(listener.backends))
-        yield served
+        await listen(listener, sockets)
+        served = ServedListener(pool, listener, options, sockets, report)
+        try:
+            served.enter()
+            yield served
+        finally:
+            close_sockets(sockets)  # the port is free for a successor while connections drain
+            await served.leave()
     finally:
-        await served.leave()
-        logger.info("closed listener=%s on=%s", listener.name, place)
+        close_sockets(sockets)
