@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, Event, create_task_group, move_on_after
+from anyio import CancelScope, Event, create_task_group, move_on_after, sleep
 from attrs import define, field
 
 from kubevip._agent import AgentTask
@@ -40,6 +40,10 @@ logger = logging.getLogger("kubevip.reconcile")
 
 #: How long a replaced virtual IP waits for its successor to come up before it goes all the same.
 REPLACE_SECONDS = 3.0
+
+#: For so long after this node gave an address away it does nothing but vote: whoever takes over may share its
+#: processors, and each millisecond of tidying up would be one without an answer.
+QUIET_SECONDS = 0.05
 
 #: How long connections of unbound listeners may drain when everything stops: within the time that the keeper gives a
 #: stop, or they would be cut all the same and the stop count as failed.
@@ -199,6 +203,7 @@ class Reconciler:
 
     async def _stop_all(self) -> None:
         """Stop addresses and agents first, then candidacies, then unbound listeners, which drain, then services."""
+        is_leading = any(standing.campaign.tenure.value is not None for standing in self._standings.values())
         for rank in (("vip", "agent"), ("group",), ("listener",), ("service",)):
             keys = [key for key in self._running if key[0] in rank]
             for key in keys:
@@ -210,6 +215,8 @@ class Reconciler:
                 await self._running.pop(key).done.wait()
             if "group" in rank:
                 self._released()
+                if is_leading:
+                    await sleep(QUIET_SECONDS)
 
     def _task(self, unit: Unit) -> Task:
         match unit:
