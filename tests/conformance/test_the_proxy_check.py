@@ -10,8 +10,9 @@ from itertools import count
 import pytest
 from anyio import CancelScope, connect_tcp, create_task_group, move_on_after, sleep
 from anyio.abc import SocketListener, SocketStream, TaskGroup
+from attrs import evolve
 
-from kubevip import Backend, Listener, ListenerHealth
+from kubevip import Backend, Listener, ListenerHealth, Tenure
 from kubevip.errors import ProxyError
 from kubevip.testing import check_proxy
 from kubevip.testing._exchange import GONE
@@ -124,10 +125,73 @@ class RelayProxy:
             sock.close()
 
 
-async def run(broken: str) -> None:
+class StandbyRelay:
+    """Stands by: the relay is made when it is to listen; `broken` names what it does wrong."""
+
+    def __init__(self, listener: Listener, sock: socket.socket, broken: str, tg: TaskGroup) -> None:
+        self._listener, self._sock, self._broken, self._tg = listener, sock, broken, tg
+        self._relay: tuple[Relay, CancelScope] | None = None
+        if broken == "listens too soon":
+            sock.listen()
+
+    def set_backends(self, backends: Sequence[Backend]) -> None: ...
+
+    def set_drain(self, seconds: float) -> None: ...
+
+    def listen(self, tenure: Tenure) -> None:
+        if tenure.remaining_seconds <= 0 and self._broken != "listens in no tenure":
+            raise ProxyError("the tenure is over")
+        if self._broken != "does not listen":
+            self._sock.listen()
+        self._listener = evolve(self._listener, tenure=tenure)
+
+    def relay(self) -> None:
+        scope = CancelScope()
+        self._tg.start_soon(self._serve, scope)
+
+    async def _serve(self, scope: CancelScope) -> None:
+        with self._sock.dup() as sock, scope:
+            relay = Relay(self._listener, await SocketListener.from_socket(sock), "")
+            self._relay = relay, scope
+            async with create_task_group() as tg:
+                await relay.run(tg)
+
+    async def close(self) -> None:
+        if self._relay is not None:
+            self._relay[1].cancel()
+            self._relay = None
+        with CancelScope(shield=True):
+            await _tick()
+        if self._broken != "is not closed":
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class StandbyProxy(RelayProxy):
+    @asynccontextmanager
+    async def stand_by(
+        self, listener: Listener, report: Callable[[ListenerHealth], None]
+    ) -> AsyncGenerator[StandbyRelay]:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                if self._broken != "takes what is taken":
+                    sock.bind((str(listener.address), listener.port))
+            except OSError as error:
+                raise ProxyError(f"{listener.address}:{listener.port}: {error.strerror}") from error
+            async with create_task_group() as tg:
+                standby = StandbyRelay(listener, sock, self._broken, tg)
+                try:
+                    yield standby
+                finally:
+                    await standby.close()
+                    tg.cancel_scope.cancel()
+
+
+async def run(broken: str, proxy: type[RelayProxy] = RelayProxy) -> None:
     @asynccontextmanager
     async def make() -> AsyncGenerator[RelayProxy]:
-        yield RelayProxy(broken)
+        yield proxy(broken)
 
     await check_proxy(make, obey_within_seconds=0.5)
 
@@ -154,3 +218,21 @@ async def test_a_good_proxy_passes() -> None:
 async def test_a_broken_proxy_is_named(broken: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         await run(broken)
+
+
+async def test_a_good_proxy_that_stands_by_passes() -> None:
+    await run("", StandbyProxy)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("listens too soon", r"stand_by .* accepts connections before it is to listen"),
+        ("does not listen", r"stand_by .* refuses connections although it listens"),
+        ("listens in no tenure", r"stand_by .* in a tenure that was over"),
+        ("is not closed", r"duty 2 .* still accepts connections"),
+    ],
+)
+async def test_a_broken_standby_is_named(broken: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        await run(broken, StandbyProxy)

@@ -118,6 +118,28 @@ async def test_a_late_renewal_after_the_end_begins_a_new_tenure_only_after_unwin
         tg.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(-math.inf, -math.inf), (0.05, 0.05), (60.0, 9.0)])
+async def test_who_gives_leadership_away_says_until_when_what_was_held_may_be_withdrawn(
+    seconds: float, left: float
+) -> None:
+    """Never for longer than the tenure had been promised."""
+    rig = Rig(unwind_seconds=0.01)
+    async with create_task_group() as tg:
+        await rig.start(tg)
+        rig.election.lead("api", 10.0)
+        await sleep(1)
+        tenure = rig.campaign.tenure.value
+        assert tenure is not None
+        rig.election.follow("api", "n2", seconds=seconds)
+        assert rig.campaign.tenure.value is None
+        assert tenure.remaining_seconds == pytest.approx(left)
+        await sleep(0.02)
+        assert rig.record.words == ["stand api", "up 1", "down 1"]
+        rig.election.lead("api", 10.0, term=1)
+        assert tenure.remaining_seconds == (left if left == -math.inf else pytest.approx(left - 0.02))
+        tg.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("seconds_until_cancel", [0.0, 0.05, 0.5])
 async def test_cancellation_unwinds_before_it_releases(seconds_until_cancel: float) -> None:
     rig = Rig()

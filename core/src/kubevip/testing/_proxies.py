@@ -11,6 +11,7 @@ from anyio import Event, create_task_group, current_time, move_on_after, sleep
 from attrs import frozen
 
 from kubevip._contract import Listener
+from kubevip.abc import SupportsStandby
 from kubevip.errors import ProxyError
 from kubevip.testing._duty import plain_failures, require
 from kubevip.testing._exchange import ask, connected, echo_backend, slow_request
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ENTERED = "Proxy duty 1 (enters when the socket listens, also before its address is there)"
 LEFT = "Proxy duty 2 (leaves when nothing listens and nothing is relayed; connections are reset, or drain)"
 REFUSAL = "Proxy duty 3 (raises ProxyError naming address and port when the socket cannot be opened)"
+STANDBY = "SupportsStandby.stand_by (listens when it is told to, in a tenure, and not before)"
 BACKENDS = "Serving.set_backends (new connections go to the new backends)"
 DRAINING = "Serving.set_backends (connections to removed backends drain)"
 
@@ -137,6 +139,9 @@ async def check_proxy(
             await _freebind(rig)
             await _refuse_taken(rig)
             await _refuse_ended(rig)
+            if isinstance(proxy, SupportsStandby):
+                await _stand_by(rig, proxy, one)
+                await _refuse_standby(rig, proxy)
 
 
 class _Service:
@@ -267,6 +272,48 @@ async def _refuse_ended(rig: _Rig) -> None:
     tenure.end()
     told = await _refusal(rig, rig.listener(port, tenure=tenure))
     require(told is not None, ENTERED, "a listener was opened in a tenure that was over")
+
+
+async def _stand_by(rig: _Rig, proxy: SupportsStandby, one: EchoBackend) -> None:
+    """What stands by listens when it is told to, as often as it is told to, and never in a tenure that is over."""
+    port, over = _free_port(), make_tenure()
+    over.end()
+    async with proxy.stand_by(rig.listener(port, one.backend), _ignore) as standby:
+        for _ in range(2):
+            require(not await _accepts(port), STANDBY, f"127.0.0.1:{port} accepts connections before it is to listen")
+            standby.listen(make_tenure(seconds=3600))
+            require(await _accepts(port), STANDBY, f"127.0.0.1:{port} refuses connections although it listens")
+            standby.relay()
+            await rig.answers(port, "one", STANDBY)
+            async with rig.slow_request(one, port) as client:
+                asked = current_time()
+                await standby.close()
+                took = current_time() - asked
+                require(took <= rig.obey_within_seconds, LEFT, f"closing a listener that stands by took {took:.2f} s")
+                await rig.closed(port)
+                said = await client.answer(rig.obey_within_seconds)
+                require(said == "", LEFT, f"a client of a listener that was closed heard {said!r} instead of an end")
+        try:
+            standby.listen(over)
+        except ProxyError:
+            require(not await _accepts(port), STANDBY, "a listener that was refused accepts connections")
+        else:
+            raise AssertionError(f"{STANDBY}: it listened in a tenure that was over")
+        standby.listen(make_tenure(seconds=3600))
+        standby.relay()
+    await rig.closed(port)
+
+
+async def _refuse_standby(rig: _Rig, proxy: SupportsStandby) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port: int = other.getsockname()[1]
+        try:
+            async with proxy.stand_by(rig.listener(port), _ignore):
+                raise AssertionError(f"{REFUSAL}: it stands by for 127.0.0.1:{port}, where another process listens")
+        except ProxyError as error:
+            require(str(port) in str(error), REFUSAL, f"{str(error)!r} does not name {port}")
 
 
 async def _refusal(rig: _Rig, listener: Listener) -> str | None:
