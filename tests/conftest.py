@@ -15,8 +15,13 @@ from typing import Any
 
 import pytest
 import trio.testing  # noqa: TID251 -- its clock is what virtual time on trio is made of
+from hypothesis import settings
 
 from kubevip.testing import VirtualTimeLoop
+
+# Time decides no test: a busy machine is not a bug.
+settings.register_profile("kubevip", deadline=None)
+settings.load_profile("kubevip")
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 

@@ -151,7 +151,7 @@ REPORTS = st.lists(
 
 
 @given(reports=REPORTS)
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_fitness_is_the_worst_that_was_reported_within_the_rise_time(
     reports: list[tuple[Health, float]],
 ) -> None:

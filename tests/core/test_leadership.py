@@ -283,7 +283,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_in_any_schedule_work_is_up_once_and_down_before_the_release(steps: list[tuple[str, float]]) -> None:
     words = await _schedule([(what, max(seconds, 0.0) if what == "wait" else seconds) for what, seconds in steps])
     assert words[0] == "stand api"
