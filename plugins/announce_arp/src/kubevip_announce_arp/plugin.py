@@ -16,7 +16,9 @@ from kubevip_announce_arp._describe import describe_address, describe_arp
 async def open_address(config: AddressConfig, host: Host) -> AsyncGenerator[Announcer]:
     """Open the announcer "address"; see `_address_instance.open_instance`."""
     from kubevip_announce_arp._address_instance import open_instance
+    from kubevip_announce_arp._capabilities import CAP_NET_ADMIN, CAP_NET_RAW, require
 
+    require("address", CAP_NET_ADMIN, *((CAP_NET_RAW,) if config.probes else ()))
     async with open_instance(config, host) as announcer:
         yield announcer
 
@@ -25,7 +27,9 @@ async def open_address(config: AddressConfig, host: Host) -> AsyncGenerator[Anno
 async def open_arp(config: ArpConfig, host: Host) -> AsyncGenerator[Announcer]:
     """Open the announcer "arp"; see `_arp.open_instance`."""
     from kubevip_announce_arp._arp import open_instance
+    from kubevip_announce_arp._capabilities import CAP_NET_RAW, require
 
+    require("arp", CAP_NET_RAW)
     async with open_instance(config) as announcer:
         yield announcer
 
