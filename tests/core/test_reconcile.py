@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -10,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from anyio import CancelScope, create_task_group, current_time, sleep
+from anyio import CancelScope, create_task_group, current_time, sleep, sleep_forever
 from attrs import evolve, frozen
 
 from kubevip import (
@@ -23,8 +24,11 @@ from kubevip import (
     Latest,
     Leading,
     Level,
+    Listener,
+    ListenerHealth,
     LoadBalancer,
     Provider,
+    Serving,
     Tenure,
     VirtualIP,
 )
@@ -32,7 +36,7 @@ from kubevip._board import Board
 from kubevip._context import Context
 from kubevip._fitness import RISE_SECONDS
 from kubevip._observe import Observers
-from kubevip._reconcile import Reconciler
+from kubevip._reconcile import STOP_DRAIN_SECONDS, Reconciler
 from kubevip._resolved import Resolved, ResolvedInstance
 from kubevip.errors import AnnounceError, ElectionError, Permanent, ProxyError
 from kubevip.testing import FakeAnnouncer, FakeProxy, ManualElection, Recorder, make_host
@@ -154,6 +158,37 @@ async def test_stopping_everything_withdraws_then_releases_then_closes_services(
     order = [word for word in rig.record.words if " shop" not in word]
     assert order[:5] == ["close apiserver", "arp withdraw api", "address withdraw api", "release api", "released"]
     assert sorted(order[5:]) == ["close address", "close arp", "close raft", "close tcp"]
+
+
+class DrainingProxy:
+    """Whatever leaves it has connections that would go on for ever."""
+
+    @asynccontextmanager
+    async def serve(self, listener: Listener, report: Callable[[ListenerHealth], None]) -> AsyncGenerator[Serving]:
+        drained = CancelScope(shield=True, deadline=math.inf)
+
+        class Draining:
+            def set_backends(self, backends: Sequence[Backend]) -> None:
+                pass
+
+            def set_drain(self, seconds: float) -> None:
+                drained.deadline = current_time() + seconds
+
+        try:
+            yield Draining()
+        finally:
+            with drained:
+                await sleep_forever()
+
+
+@pytest.mark.parametrize(("drained_before", "drains_on"), [(1.0, STOP_DRAIN_SECONDS), (9.0, 1.0)])
+async def test_a_stop_cuts_short_what_is_draining_already(rig: Rig, drained_before: float, drains_on: float) -> None:
+    rig.providers[Kind.PROXY, "tcp"] = rig._provider("tcp", DrainingProxy())
+    shop = evolve(SHOP, drain_seconds=10.0)
+    async with rig.running(rig.resolved(balancers=(shop,))):
+        await rig.change(rig.resolved(), seconds=drained_before)
+        asked = current_time()
+    assert current_time() - asked == pytest.approx(drains_on)
 
 
 async def test_the_announcers_are_open_before_the_candidacy_begins(rig: Rig) -> None:

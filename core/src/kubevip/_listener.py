@@ -11,7 +11,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event
+from anyio import CancelScope, Event, current_time
 
 from kubevip._contract import Health, Level, Listener, ListenerHealth
 from kubevip._latest import Latest
@@ -60,6 +60,7 @@ class ListenerTask:
         self._standby: Standby | None = None
         self._serving: Serving | None = None
         self._draining: Serving | None = None
+        self._drains_until = -math.inf
         self._health = ListenerHealth()
         self._breaks: ProxyError | None = None
         self._broken = CancelScope()
@@ -91,14 +92,17 @@ class ListenerTask:
         self._forget()
         self._is_leaving = True
         self._draining = self._standby if self._serving is None else self._serving
+        drain_seconds = min(self._balancer.drain_seconds, longest_drain_seconds)
+        self._drains_until = current_time() + drain_seconds
         if self._draining is not None:
-            self._draining.set_drain(min(self._balancer.drain_seconds, longest_drain_seconds))
+            self._draining.set_drain(drain_seconds)
         self._scope.cancel()
 
-    def cut(self) -> None:
-        """Let one that is leaving drain no longer: its address goes."""
+    def cut(self, longest_drain_seconds: float = 0.0) -> None:
+        """Let one that is leaving drain for no longer than this from now on: its address goes, or the process does."""
         if self._draining is not None:
-            self._draining.set_drain(0.0)
+            left = max(0.0, self._drains_until - current_time())
+            self._draining.set_drain(min(left, longest_drain_seconds))
 
     # Tenures
 

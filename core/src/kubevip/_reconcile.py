@@ -88,6 +88,7 @@ class Reconciler:
         self.applied: Latest[Resolved | None] = Latest(None)
         self._host, self._context, self._inside, self._released = host, context, inside, released
         self._running: dict[Key, Running] = {}
+        self._leaving: list[Running] = []  # listeners that nobody wants any more, and whose connections drain
         self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
         self._standings: dict[str, Standing] = {}
         self._bound: dict[str, Latest[tuple[BoundListener, ...]]] = {}
@@ -165,6 +166,7 @@ class Reconciler:
         running = self._running.pop(key)
         if isinstance(running.task, ListenerTask):
             running.task.leave()  # closes at once and drains by itself; the next configuration does not wait for it
+            self._leaving = [leaving for leaving in self._leaving if not leaving.done.is_set()] + [running]
             return
         await running.stop()
         if gone and isinstance(running.task, VirtualIPTask):
@@ -206,13 +208,17 @@ class Reconciler:
         is_leading = any(standing.campaign.tenure.value is not None for standing in self._standings.values())
         for rank in (("vip", "agent"), ("group",), ("listener",), ("service",)):
             keys = [key for key in self._running if key[0] in rank]
+            leaving = self._leaving if "listener" in rank else []
+            for running in leaving:
+                if isinstance(running.task, ListenerTask):
+                    running.task.cut(STOP_DRAIN_SECONDS)
             for key in keys:
                 if isinstance(task := self._running[key].task, ListenerTask):
                     task.leave(STOP_DRAIN_SECONDS)
                 else:
                     self._running[key].scope.cancel()
-            for key in keys:
-                await self._running.pop(key).done.wait()
+            for running in (*leaving, *(self._running.pop(key) for key in keys)):
+                await running.done.wait()
             if "group" in rank:
                 self._released()
                 if is_leading:
