@@ -20,6 +20,7 @@ from kubevip._board import Board
 from kubevip._bootstrap import FILE_SOURCE, load, load_plugins
 from kubevip._context import Context
 from kubevip._contract import Host
+from kubevip._deferred_log import defer_log
 from kubevip._keeper_link import Command, KeeperLink, NoKeeper
 from kubevip._machine import read_machine
 from kubevip._model import Kind
@@ -108,7 +109,8 @@ class _Node:
     async def run(self) -> int:
         """Run until asked to stop; leaves with everything withdrawn, released and closed."""
         requests = Requests(self._reconciler, self._sources, self._board, self._status)
-        async with self._link.serve(self._obey):
+        async with create_task_group() as logging_task, self._link.serve(self._obey):
+            logging_task.start_soon(defer_log)
             async with control.serve(self._options.state_dir / "control.sock", requests.answer):
                 async with create_task_group() as tg:
                     tg.start_soon(self._board.run)
@@ -119,6 +121,7 @@ class _Node:
                     await self._stopping.wait()
                     signal.alarm(HARD_STOP_SECONDS)  # its default action ends the process, also when the loop is stuck
                     tg.cancel_scope.cancel()
+            logging_task.cancel_scope.cancel()
         signal.alarm(0)
         logger.info("stopped node=%s", self._name)
         return self._status_code

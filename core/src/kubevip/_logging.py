@@ -14,6 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from kubevip._deferred_log import DeferredHandler
 from kubevip._stderr import PatientStderr
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def configure_logging(level: str, form: str, environment: Mapping[str, str]) -> 
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(has_priorities=is_journal(environment)))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[DeferredHandler(handler)], force=True)
     logging.getLogger("kubevip").setLevel(level.upper())
     logging.captureWarnings(True)
 
