@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, CapacityLimiter, Event, create_task_group, current_time, move_on_at, sleep, to_thread
+from anyio import CancelScope, CapacityLimiter, Event, Lock, create_task_group, current_time, move_on_at, sleep, to_thread
 
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _will
@@ -64,6 +64,7 @@ class AddressAnnouncer:
         self._probe, self._announced = probe, announced
         self._new_announced = False
         self._limiter = CapacityLimiter(1)
+        self._recording = Lock()
         self._offset = time.monotonic() - current_time()  # trio's clock has another origin
         self._held: dict[IPAddress, Held] = {}
         self._leaders: dict[str, Leader] = {}
@@ -99,13 +100,10 @@ class AddressAnnouncer:
         :raises AnnounceError: when there is no device for it, or nothing can be recorded.
         """
         device = await self._devices.find(vip)
-        owned = self._owned | {Ownership(str(vip.address), device.name)}
-        if owned != self._owned:
-            try:
-                await to_thread.run_sync(write_owned, self._host.state_dir, owned, limiter=self._limiter)
-            except OSError as error:
-                raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
-            self._owned |= owned
+        try:
+            await self._record(Ownership(str(vip.address), device.name))
+        except OSError as error:
+            raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
         guarded = vip.group, vip.address.packed
         self._prepared[guarded] += 1  # more than one while a virtual IP is replaced
         self._guarding.append(guarded)
@@ -117,6 +115,23 @@ class AddressAnnouncer:
             if not self._prepared[guarded]:
                 self._unguarding.append(guarded)
                 self._wake.set()
+
+    async def _record(self, new: Ownership) -> None:
+        """Record that this instance is to own an address: what no record names is never taken for a leftover.
+
+        Several are prepared at once, and each record replaces the one before: so each holds all that came until then.
+
+        :raises OSError: when it cannot be written.
+        """
+        if new in self._owned:
+            return
+        self._owned |= {new}
+        try:
+            async with self._recording:
+                await to_thread.run_sync(write_owned, self._host.state_dir, self._owned, limiter=self._limiter)
+        except BaseException:
+            self._owned -= {new}
+            raise
 
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
