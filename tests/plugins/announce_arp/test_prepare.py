@@ -70,7 +70,7 @@ async def test_what_could_not_be_recorded_is_recorded_the_next_time(tmp_path: Pa
     directory = tmp_path / "state"
     address = announcer(directory)
 
-    with pytest.raises(AnnounceError, match="v1: .*No such file"):
+    with pytest.raises(AnnounceError, match=r"v1: .*No such file"):
         async with address.prepare(vip(1)):
             pass
     directory.mkdir()

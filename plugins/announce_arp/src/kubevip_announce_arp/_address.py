@@ -9,7 +9,17 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, CapacityLimiter, Event, Lock, create_task_group, current_time, move_on_at, sleep, to_thread
+from anyio import (
+    CancelScope,
+    CapacityLimiter,
+    Event,
+    Lock,
+    create_task_group,
+    current_time,
+    move_on_at,
+    sleep,
+    to_thread,
+)
 
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _will
