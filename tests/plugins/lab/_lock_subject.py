@@ -43,6 +43,9 @@ class LockSubject:
     def move(self, node: str, to: str) -> None:
         raise KubevipError("a lock cannot be moved")
 
+    def move_command(self, node: str, to: str, number: int) -> tuple[str, ...]:
+        return ()
+
     def trouble(self) -> str:
         missing = [name for name, daemon in self.daemons.items() if not daemon.children()]
         return f"{missing[0]} does not run" if missing else ""

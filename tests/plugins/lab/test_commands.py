@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kubevip.errors import KubevipError, NotPermittedError
-from kubevip_lab import _demo, _kernel, _run, plugin
+from kubevip_lab import _commands, _demo, _kernel, _run, plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def lab(
     def prepare(network: Network, what: Plan, directory: Path, *_: object, is_insecure: bool) -> Subject:
         return prepare_lock_subject(network, what, directory)
 
-    monkeypatch.setattr(_run, "prepare_kubevip", prepare)
+    monkeypatch.setattr(_commands, "prepare_kubevip", prepare)
     parser = argparse.ArgumentParser()
     plugin.configure(parser)
     return lambda *arguments: _run.run_command(parser.parse_args(arguments))

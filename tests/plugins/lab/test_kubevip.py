@@ -38,6 +38,41 @@ def test_every_takeover_of_the_demonstration_works(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_never_hold_an_address_under_random_faults(tmp_path: Path) -> None:
+    picture = tmp_path / "held.svg"
+    done = subprocess.run(
+        [*KUBEVIP, "lab", "chaos", "--seconds", "8", "--seed", "5", "--json", "--picture", str(picture)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        timeout=110,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert (report["seed"], report["two_holders"], report["ended"]) == (5, [], [])
+    assert len(report["faults"]) > 3
+    assert [each["address"] for each in report["addresses"]] == ["10.77.0.100", "10.77.0.101", "10.77.0.102"]
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_it_moves_as_it_is_told_to(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*KUBEVIP, "lab", "failover", "--fault", "move", "--rounds", "2", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        timeout=110,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    rounds = json.loads(done.stdout)["rounds"]
+    assert [each["holder_before"] == each["holder_after"] for each in rounds] == [False, False]
+    assert [each["two_holders_ms"] for each in rounds] == [0, 0]
+
+
 def test_ctrl_c_ends_the_demonstration_and_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*KUBEVIP, "lab", "demo"],

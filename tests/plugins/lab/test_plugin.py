@@ -63,6 +63,8 @@ def test_times_have_units(parser: argparse.ArgumentParser, text: str, seconds: f
         ["failover", "--fault", "kill", "--timing", "now"],
         ["failover", "--fault", "kill", "--against", "luck"],
         ["demo", "--rounds", "3"],
+        ["chaos", "--nodes", "2"],
+        ["chaos", "--format", "original"],
         [],
     ],
 )

@@ -44,6 +44,10 @@ class Keepalived:
         """
         raise KubevipError("keepalived cannot be told to hand over to a certain node")
 
+    def move_command(self, node: str, to: str, number: int) -> tuple[str, ...]:
+        """Return (): as above."""
+        return ()
+
     def trouble(self) -> str:
         """Return which node runs no VRRP, or ""."""
         missing = [node for node in self.daemons if self.control_process(node) is None]

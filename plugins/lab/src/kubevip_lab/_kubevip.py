@@ -48,9 +48,14 @@ class Kubevip:
         for group in answer["groups"][:1]:
             client.request("move", {"group": group["name"], "to": to})
 
+    def move_command(self, node: str, to: str, number: int) -> tuple[str, ...]:
+        """Return the command `kubevip move` for a group."""
+        place = str(self.state[node])
+        return (sys.executable, "-P", "-m", "kubevip", "move", group_name(number), to, "--state-dir", place)
+
     def trouble(self) -> str:
-        """Return which node does not follow or lead, or "" when all do and agree on the leader."""
-        leaders: set[str] = set()
+        """Return which node does not follow or lead, or "" when all do and agree on who holds each group."""
+        leaders: dict[str, set[str]] = {}
         for node, place in self.state.items():
             try:
                 answer: Any = Client(place, timeout_seconds=_STATUS_SECONDS).request("status")  # JSON
@@ -65,8 +70,9 @@ class Kubevip:
             for group in answer["groups"]:
                 if not group["leader"]:
                     return f"{node} knows no leader of {group['name']}: {group['problem'] or 'waiting'}"
-                leaders.add(group["leader"])
-        return "" if len(leaders) == 1 else f"the nodes follow different leaders: {', '.join(sorted(leaders))}"
+                leaders.setdefault(group["name"], set()).add(group["leader"])
+        split = [f"{', '.join(sorted(names))} in {group}" for group, names in leaders.items() if len(names) > 1]
+        return f"the nodes follow different leaders: {split[0]}" if split else ""
 
 
 def prepare_kubevip(
@@ -156,6 +162,11 @@ def original_file(plan: Plan, node: str, pki: Path | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def group_name(number: int) -> str:
+    """Return the name, in the native format, of the virtual IP with this number from 0 and of its group."""
+    return "web" if number == 0 else f"vip{number + 1}"
+
+
 def native_file(plan: Plan, timing: str = "default", pki: Path | None = None) -> str:
     """Return a node's file in the native format; all nodes' are the same but for `pki`, where their keys are."""
     election = "raft" if len(plan.nodes) > 1 else "single"
@@ -165,11 +176,12 @@ def native_file(plan: Plan, timing: str = "default", pki: Path | None = None) ->
         lines += ["elections:", "  raft:", f"    members: [{members}]", f"    timing: {timing}"]
         if pki is not None:
             lines.append(f"    pki: {pki}")
+    vips = {group_name(number): vip for number, vip in enumerate((plan.vip, *plan.more_vips))}
     lines += [
         "groups:",
-        f"  web: {{election: {election}}}",
+        *(f"  {name}: {{election: {election}}}" for name in vips),
         "virtualIPs:",
-        f"- {{name: web, address: {plan.vip}, interface: {DEVICE}, group: web}}",
+        *(f"- {{name: {name}, address: {vip}, interface: {DEVICE}, group: {name}}}" for name, vip in vips.items()),
         "loadBalancers:",
         "- name: web",
         "  type: tcp",

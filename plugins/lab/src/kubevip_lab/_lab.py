@@ -30,20 +30,23 @@ MOST_NODES = _FIRST_BACKEND - _FIRST_NODE
 class Plan:
     """What is to be built: names and addresses of the hosts.
 
+    `more_vips` are for the native format: a group of its own each, nothing balanced.
     `serves_on_nodes`: a web server runs on every node, for a subject that balances nothing.
     """
 
     nodes: dict[str, IPv4Address]
     backends: dict[str, IPv4Address]
     vip: IPv4Address = VIP
+    more_vips: tuple[IPv4Address, ...] = ()
     serves_on_nodes: bool = False
 
 
-def plan(nodes: int = 3, backends: int = 3, *, serves_on_nodes: bool = False) -> Plan:
-    """Return the lab's plan: nodes n1.. at .11.., backends b1.. at .21... The most is 10 of each."""
+def plan(nodes: int = 3, backends: int = 3, *, vips: int = 1, serves_on_nodes: bool = False) -> Plan:
+    """Return the lab's plan: nodes n1.. at .11.., backends b1.. at .21.., VIPs at .100... At most 10 each."""
     return Plan(
         nodes={f"n{index + 1}": SUBNET[_FIRST_NODE + index] for index in range(nodes)},
         backends={f"b{index + 1}": SUBNET[_FIRST_BACKEND + index] for index in range(backends)},
+        more_vips=tuple(VIP + index for index in range(1, vips)),
         serves_on_nodes=serves_on_nodes,
     )
 

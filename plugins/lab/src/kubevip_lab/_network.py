@@ -43,6 +43,7 @@ _SETTINGS = {
     "ipv4/conf/default/rp_filter": "0",
 }
 
+_ETH_P_ARP = 0x0806
 _BRIDGE = "switch"
 _TABLE = "lab"
 _NFPROTO_BRIDGE = 7
@@ -83,6 +84,26 @@ class Network:
         self.hosts[name] = host
         return host
 
+    def add_spy(self, name: str) -> None:
+        """Give the host a second device, which no fault touches.
+
+        It has no address. Linux answers ARP for an address of the host on any device, so that what is asked here
+        (`spy_socket`) is answered exactly when the host would answer it on its link, be that up or not.
+        """
+        with _translated(f"give {name} a second device"):
+            port, host = f"spy-{name}", self.hosts[name]
+            self._route.link("add", ifname=port, kind="veth", peer={"ifname": "spy", "net_ns_fd": host.namespace})
+            self._route.link("set", index=self._port(port), state="up")
+            with host.entered(), IPRoute() as route:
+                inside: Any = route
+                inside.link("set", index=inside.link_lookup(ifname="spy")[0], state="up")
+
+    def spy_socket(self, name: str) -> socket.socket:
+        """Return a new socket for ARP at the other end of the device that `add_spy` made."""
+        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        packets.bind((f"spy-{name}", _ETH_P_ARP))
+        return packets
+
     def cut(self, name: str) -> None:
         """Take the host's link down at the switch; the host sees that its carrier is lost."""
         with _translated(f"cut the link of {name}"):
@@ -103,17 +124,17 @@ class Network:
                 if (address := message.get_attr("IFA_ADDRESS")) != str(host.address):
                     inside.addr("del", index=device, address=address, prefixlen=message["prefixlen"])
 
-    def partition(self, name: str, others: Iterable[str]) -> None:
+    def partition(self, name: str, others: Iterable[str], *, is_one_way: bool = False) -> None:
         """Drop every frame between the host and `others`; everybody else still reaches all of them.
 
-        Replaces an earlier partition.
+        With `is_one_way` what they send to it arrives. Replaces an earlier partition.
         """
         self.heal()
         with _translated(f"part {name} from other hosts"), _nft() as nft:
             nft.table("add", name=_TABLE)
             nft.chain("add", table=_TABLE, name="forward", hook="forward", type="filter", policy=_NF_ACCEPT)
             for other in others:
-                for source, target in ((name, other), (other, name)):
+                for source, target in ((name, other), (other, name))[: 1 if is_one_way else 2]:
                     nft.rule("add", table=_TABLE, chain="forward", expressions=_drop(source, target))
 
     def heal(self) -> None:
@@ -157,8 +178,10 @@ def open_network() -> Generator[Network]:
             # A namespace goes with its last descriptor and process, its devices with it, but not at once: what is here
             # goes now, so that another network can be built.
             for host in network.hosts.values():
-                with suppress(NetlinkError):
-                    plain.link("del", index=network._port(host.name))
+                for name in (host.name, f"spy-{host.name}"):
+                    for index in plain.link_lookup(ifname=name):
+                        with suppress(NetlinkError):
+                            plain.link("del", index=index)
                 os.close(host.namespace)
             with suppress(NetlinkError):
                 plain.link("del", index=network._bridge)

@@ -1,11 +1,12 @@
-"""Probers: `python -m kubevip_lab._probes ADDRESS INTERVAL KIND:SOCKET:EVERY...`. Standard library only.
+"""Probers: `python -m kubevip_lab._probes INTERVAL KIND:SOCKET:EVERY:ADDRESS...`. Standard library only.
 
-One process asks from several hosts: each asker is given as an open socket of its host, by the descriptor's number, with
-how (`icmp`, `arp`) and at every which tick it asks. Asking happens at fixed times whatever became of earlier questions
-(an open loop: a prober that waits for answers would ask least while nothing answers, and hide the outage). Answers
-are read at the next tick and bear the time at which the kernel received them (`_kernel_time`): so the process wakes
-once a tick, which at 1 ms costs a few per cent of a processor, and reading late falsifies nothing. Asking late does; so
-it runs at real-time priority where that is permitted, and says when it was late all the same.
+One process asks from several hosts: each asker is given as an open socket of its host, by the descriptor's number,
+with how (`icmp`, `arp`), at every which tick and about which address it asks. Asking happens at fixed times whatever
+became of earlier questions (an open loop: a prober that waits for answers would ask least while nothing answers, and
+hide the outage). Answers are read at the next tick and bear the time at which the kernel received them
+(`_kernel_time`): so the process wakes once a tick, which at 1 ms costs a few per cent of a processor, and reading late
+falsifies nothing. Asking late does; so it runs at real-time priority where that is permitted, and says when it was late
+all the same.
 
 Each answer is a record on standard output (`_record`). The process ends when that pipe is closed.
 """
@@ -47,7 +48,7 @@ class IcmpAsker:
     def __init__(self, asker: int, address: str, sender: socket.socket, records: Records) -> None:
         self._asker, self._records, self._socket = asker, records, sender
         self._address = (address, 0)
-        self._id = os.getpid() & 0xFFFF  # one asker to an address and host
+        self._id = (os.getpid() + asker) & 0xFFFF
         self._packets = [self._packet(sequence) for sequence in range(self.COUNT)]
         self._number, self._sent = [0] * self.COUNT, [0.0] * self.COUNT
         sender.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", ~(1 << _ECHO_REPLY) & 0xFFFFFFFF))
@@ -156,11 +157,11 @@ def run(askers: list[tuple[Asker, int]], records: Records, interval: float) -> N
 
 def main() -> None:
     """Run the askers that the command line names."""
-    address, interval, *arguments = sys.argv[1:]
+    interval, *arguments = sys.argv[1:]
     records = Records()
     askers: list[tuple[Asker, int]] = []
     for number, argument in enumerate(arguments):
-        kind, descriptor, every = argument.split(":")
+        kind, descriptor, every, address = argument.split(":")
         sender = socket.socket(fileno=int(descriptor))
         sender.setblocking(False)
         ask_for_stamps(sender)

@@ -89,11 +89,11 @@ class Live:
 
 
 @contextmanager
-def open_show(is_quiet: bool) -> Generator[Show]:
-    """Choose: nothing when `is_quiet`, a live table when standard output is a terminal, lines otherwise."""
+def open_show(is_quiet: bool, is_table: bool = True) -> Generator[Show]:
+    """Choose: nothing when `is_quiet`, a live table when there is one and standard output a terminal, else lines."""
     if is_quiet:
         yield Quiet()
-    elif sys.stdout.isatty():
+    elif is_table and sys.stdout.isatty():
         with Live().shown() as live:
             yield live
     else:

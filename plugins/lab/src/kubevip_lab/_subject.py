@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kubevip_lab._daemon import Daemon
 
@@ -35,6 +35,10 @@ class Subject(Protocol):
 
         :raises KubevipError: it cannot be told that, or did not.
         """
+        ...
+
+    def move_command(self, node: str, to: str, number: int) -> Sequence[str]:
+        """Return the command that does so for the address `number` from 0, as a user on `node` gives it; () if none."""
         ...
 
     def trouble(self) -> str:

@@ -8,7 +8,7 @@ import select
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ _PIPE_BYTES = 1 << 20  # some 20,000 records: a reader may be busy for seconds w
 _WAKE_SECONDS = 0.02
 _OPEN_SECONDS = 10.0
 _NODE_INTERVAL_SECONDS = 0.01  # at least: that the followers are clients too needs no more
-_ETH_P_ARP = 0x0806
+ETH_P_ARP = 0x0806
 
 
 @define
@@ -172,44 +172,62 @@ class Watch:
             del self._readers[fd]
 
 
+@define
+class Asking:
+    """One asker to be: its name, how it asks ("icmp", "arp"), its socket, at every which tick, about which address."""
+
+    name: str
+    kind: str
+    socket: socket.socket
+    every: int
+    address: IPv4Address
+
+
 @contextmanager
 def open_watch(lab: Lab, interval: float) -> Generator[Watch]:
     """Start the probers of the virtual IP and of the TCP port on it; they are killed when left."""
     watch = Watch(client=lab.client, address=VIP, port=VIP_PORT, interval=interval)
     seldom = max(round(_NODE_INTERVAL_SECONDS / interval), 1)
-    asking = [("icmp", lab.client, 1), ("arp", lab.watcher, 1)]
-    asking += [(f"icmp {node}", lab.network.hosts[node], seldom) for node in lab.nodes]
-    with ExitStack() as stack:
-        arguments: list[str] = []
-        descriptors: list[int] = []
-        with ExitStack() as ours:
-            for name, host, every in asking:
-                kind = name.partition(" ")[0]
-                descriptor = ours.enter_context(_socket_on(host, kind)).fileno()
-                arguments.append(f"{kind}:{descriptor}:{every}")
-                descriptors.append(descriptor)
-            process = _start("kubevip_lab._probes", str(VIP), str(interval), *arguments, descriptors=descriptors)
-        stack.enter_context(watch.fed(process, {name: Prober(interval=interval * every) for name, _, every in asking}))
-        command = [sys.executable, "-P", "-m", "kubevip_lab._http_probe", str(VIP), str(VIP_PORT), str(interval)]
+    asking = [
+        Asking("icmp", "icmp", icmp_socket(lab.client), 1, VIP),
+        Asking("arp", "arp", arp_socket(lab.watcher), 1, VIP),
+    ]
+    for node in lab.nodes:
+        asking.append(Asking(f"icmp {node}", "icmp", icmp_socket(lab.network.hosts[node]), seldom, VIP))
+    command = [sys.executable, "-P", "-m", "kubevip_lab._http_probe", str(VIP), str(VIP_PORT), str(interval)]
+    with start_askers(watch, asking):
         process = lab.client.start(command, output=subprocess.PIPE, errors=sys.stderr.buffer)
-        stack.enter_context(watch.fed(process, {"http": Prober(interval=interval)}))
-        yield watch
+        with watch.fed(process, {"http": Prober(interval=interval)}):
+            yield watch
 
 
-def _socket_on(host: Host, kind: str) -> socket.socket:
-    with host.entered():
-        if kind == "icmp":
-            return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        packets.bind((DEVICE, _ETH_P_ARP))
-        return packets
-
-
-def _start(module: str, *arguments: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],
+@contextmanager
+def start_askers(watch: Watch, asking: Sequence[Asking]) -> Generator[None]:
+    """Have one process ask for all, at the watch's interval; it is killed when left. Their sockets become its own."""
+    descriptors = [each.socket.fileno() for each in asking]
+    arguments = [f"{each.kind}:{each.socket.fileno()}:{each.every}:{each.address}" for each in asking]
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "kubevip_lab._probes", str(watch.interval), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         pass_fds=descriptors,
         start_new_session=True,
     )
+    for each in asking:
+        each.socket.close()
+    with watch.fed(process, {each.name: Prober(interval=watch.interval * each.every) for each in asking}):
+        yield
+
+
+def icmp_socket(host: Host) -> socket.socket:
+    """Return a socket of `host` for echo requests."""
+    with host.entered():
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+
+
+def arp_socket(host: Host) -> socket.socket:
+    """Return a socket of `host` for ARP on its device."""
+    with host.entered():
+        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        packets.bind((DEVICE, ETH_P_ARP))
+        return packets

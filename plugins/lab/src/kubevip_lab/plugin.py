@@ -42,21 +42,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=_seconds, default=15.0, metavar="TIME", help="for a successor, default: 15s"
     )
 
+    chaos = commands.add_parser("chaos", help="random faults for minutes; fails when two nodes ever held an address")
+    chaos.add_argument("--seconds", type=_count(1, 86_400), default=120, metavar="N", help="default: 120")
+    chaos.add_argument("--seed", type=_count(0, 2**32 - 1), metavar="N", help="the same faults again; default: others")
+    chaos.add_argument("--nodes", type=_count(3, 9), default=5, metavar="N", help="default: 5")
+    chaos.add_argument("--vips", type=_count(1, 9), default=3, metavar="N", help="default: 3")
+    chaos.add_argument(
+        "--picture", default="kubevip-chaos.svg", metavar="FILE", help="who held what when; default: kubevip-chaos.svg"
+    )
+    chaos.add_argument("--timeout", type=_seconds, default=30.0, metavar="TIME", help="to be whole again, default: 30s")
+    chaos.add_argument("--json", action="store_true", help="print the figures as one object")
+    chaos.set_defaults(format="native")
+
     up = commands.add_parser("up", help="keep the lab running and open a shell on one of its hosts")
     up.add_argument("--config", metavar="FILE", help="a configuration file for all nodes instead of generated ones")
     up.add_argument("--host", default="client", metavar="NAME", help="n1.., b1.., client or watch; default: client")
 
-    for command in (demo, failover):
+    for command in (demo, failover, chaos):
         command.add_argument("--logs", metavar="DIR", help="leave the nodes' logs and what happened when here")
     for command in (failover, up):
         command.add_argument("--nodes", type=_count(1, 9), default=3, metavar="N", help="default: 3")
-        command.add_argument("--timing", choices=TIMINGS, default="default", help="of raft; needs --format native")
     for command in (demo, failover, up):
         command.add_argument(
             "--format",
             choices=("original", "native"),
             help="of the nodes' files, default: original, native where --timing needs it",
         )
+    for command in (failover, chaos, up):
+        command.add_argument("--timing", choices=TIMINGS, default="default", help="of raft; needs --format native")
+    for command in (demo, failover, chaos, up):
         command.add_argument(
             "--insecure", action="store_true", help="let the nodes speak plain TCP; default: keys made for this run"
         )
