@@ -36,7 +36,7 @@ from kubevip._board import Board
 from kubevip._context import Context
 from kubevip._fitness import RISE_SECONDS
 from kubevip._observe import Observers
-from kubevip._reconcile import STOP_DRAIN_SECONDS, Reconciler
+from kubevip._reconcile import RELIEF_SECONDS, STOP_DRAIN_SECONDS, Reconciler
 from kubevip._resolved import Resolved, ResolvedInstance
 from kubevip.errors import AnnounceError, ElectionError, Permanent, ProxyError
 from kubevip.testing import FakeAnnouncer, FakeProxy, ManualElection, Recorder, make_host
@@ -158,6 +158,37 @@ async def test_stopping_everything_withdraws_then_releases_then_closes_services(
     order = [word for word in rig.record.words if " shop" not in word]
     assert order[:5] == ["close apiserver", "arp withdraw api", "address withdraw api", "release api", "released"]
     assert sorted(order[5:]) == ["close address", "close arp", "close raft", "close tcp"]
+
+
+class RelievedElection(ManualElection):
+    """An election that has its groups placed elsewhere when it is asked to, or hangs."""
+
+    def __init__(self, record: Callable[[str], None], seconds: float) -> None:
+        super().__init__(record)
+        self._note, self._seconds = record, seconds
+
+    async def relieve(self) -> None:
+        await sleep(self._seconds)
+        self._note("relieved")
+
+
+@pytest.mark.parametrize(("seconds", "takes", "words"), [(0.2, 0.2, ["relieved"]), (60.0, RELIEF_SECONDS, [])])
+async def test_others_take_over_before_anything_is_withdrawn_but_nobody_is_waited_for_long(
+    tmp_path: Path, seconds: float, takes: float, words: list[str]
+) -> None:
+    rig = Rig(tmp_path)
+    rig.providers[Kind.ELECTION, "raft"] = rig._provider("raft", RelievedElection(rig.record, seconds))
+    async with rig.running(rig.resolved(API)):
+        rig.record.clear()
+        began = current_time()
+        await rig.reconciler.relieve()
+        assert current_time() - began == pytest.approx(takes)
+        assert rig.record.words == words
+
+
+async def test_an_election_that_cannot_be_relieved_stops_all_the_same(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API)):
+        await rig.reconciler.relieve()  # ManualElection knows nothing of it
 
 
 class DrainingProxy:

@@ -120,6 +120,7 @@ class _Node:
                     logger.info("started node=%s instance=%s", self._name, self._options.instance)
                     await self._stopping.wait()
                     signal.alarm(HARD_STOP_SECONDS)  # its default action ends the process, also when the loop is stuck
+                    await self._reconciler.relieve()
                     tg.cancel_scope.cancel()
             logging_task.cancel_scope.cancel()
         signal.alarm(0)

@@ -24,6 +24,7 @@ from kubevip._plan import AgentUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUn
 from kubevip._service import ServiceTask
 from kubevip._slot import Slot
 from kubevip._virtual_ip import VirtualIPTask
+from kubevip.abc import SupportsRelief
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -44,6 +45,9 @@ REPLACE_SECONDS = 3.0
 #: For so long after this node gave an address away it does nothing but vote: whoever takes over may share its
 #: processors, and each millisecond of tidying up would be one without an answer.
 QUIET_SECONDS = 0.05
+
+#: How long others may take to take over, when everything stops, before it is withdrawn all the same.
+RELIEF_SECONDS = 1.5
 
 #: How long connections of unbound listeners may drain when everything stops: within the time that the keeper gives a
 #: stop, or they would be cut all the same and the stop count as failed.
@@ -147,6 +151,15 @@ class Reconciler:
     def opened(self, kind: Kind, name: str) -> Any:
         """Return the open service of an instance; None while there is none. Any: the type is the provider's own."""
         return self._slots[service_key(kind, name)].content.value
+
+    async def relieve(self) -> None:
+        """Let others take over what is held here before it is withdrawn, where the elections can; bounded."""
+        with move_on_after(RELIEF_SECONDS):
+            async with create_task_group() as tg:
+                for key in [key for key in self._running if key[:2] == ("service", Kind.ELECTION.value)]:
+                    election = self._slots[key].content.value
+                    if isinstance(election, SupportsRelief):
+                        tg.start_soon(_relieve, key[2], election)
 
     def _start(self, tg: TaskGroup, key: Key, unit: Unit) -> Running:
         running = Running(unit, self._task(unit))
@@ -265,3 +278,10 @@ class Reconciler:
 
     def _proxy(self, balancer: LoadBalancer) -> Slot[Any]:
         return self._slots[service_key(Kind.PROXY, balancer.proxy)]
+
+
+async def _relieve(name: str, election: SupportsRelief) -> None:
+    try:
+        await election.relieve()
+    except Exception:  # the stop goes on without it
+        logger.exception("election %s cannot be relieved", name)

@@ -192,6 +192,22 @@ class SupportsPlacement(Protocol):
 
 
 @runtime_checkable
+class SupportsRelief(Protocol):
+    """An election that can have everything placed elsewhere while it is still held here.
+
+    So a graceful stop costs a client next to nothing: whoever takes over has decided, and asks, before the address
+    goes here.
+    """
+
+    async def relieve(self) -> None:
+        """Have every group that is held here placed elsewhere, and stand for none that others can hold.
+
+        Return when nothing is held here any more, or nobody can take it, or cannot be asked; within 1.2 s in any case.
+        Candidacies go on until they are cancelled: what is left is withdrawn and released then.
+        """
+
+
+@runtime_checkable
 class SupportsFitness(Protocol):
     """An election that learns every node's `Candidacy.fitness` and moves a group to the fittest by itself.
 

@@ -2,13 +2,22 @@
 
 What it does to the group: messages dropped, delayed, reordered and duplicated; links cut in one or both directions;
 crashes that lose what was not synced; pauses; clocks at rates up to 8.3 % off; slow disks; members with other timings;
-false and true hints that a connection ended; graceful stops, transfers, changes of fitness.
+false and true hints that a connection ended; keepers that say goodbye; graceful stops, moves, resignations, changes of
+fitness.
 
-What must hold: at most one leader a term; at most one holder at any instant of real time, where whoever was told that
-it holds counts as a holder to the very end of its lease, even when it was killed, frozen or deposed, unless it
-released; no term is taken back by a restart; and once the network is good again, somebody holds soon. In two schedules
-of five the members are reckless: they vote and stand without PreVote and stickiness, because safety must not depend on
-these.
+What must hold after every step:
+- election safety: at most one leader a term (Raft thesis 3.2);
+- log matching: entries of one index and term are the same everywhere, and so is what precedes them;
+- leader completeness: a leader has every entry that any member knows to be committed;
+- state-machine safety: no two members take different entries of one index as committed;
+- **at most one holder of a group at any instant of real time**, where whoever was told that it holds counts as a holder
+  to the very end of its lease, even when it was killed, frozen or deposed, unless it released or its keeper spoke;
+- no term is taken back by a restart; and once the network is good again, every group is soon held;
+- nobody is disturbed for nothing: a new term begins only after a majority said that it would vote (9.6), or after the
+  leader's own word or its keeper's (3.10); nobody leads on that a majority does not answer (6.2).
+
+In two schedules of five the members are reckless: they vote and stand without PreVote and stickiness, because safety
+must not depend on these.
 
     python -m tests.plugins.election_raft.simulator --seeds 100000      # prints each failing seed
     python -m tests.plugins.election_raft.simulator --replay 4711       # with a trace of everything that happened
@@ -20,7 +29,7 @@ import argparse
 import heapq
 import math
 import sys
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from random import Random
@@ -28,9 +37,18 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from kubevip_election_raft._messages import NOT_STANDING, HardState, Message, Process
+from kubevip_election_raft._entries import Command, Process, Saved
+from kubevip_election_raft._messages import (
+    AppendResponse,
+    Goodbye,
+    Message,
+    Offer,
+    PreVoteResponse,
+    TimeoutNow,
+    VoteRequest,
+)
 from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Ready, Role
+from kubevip_election_raft._ready import Outgoing, Ready, Role
 from kubevip_election_raft._timing import FAST, RELAXED, Timing
 from kubevip_election_raft._voter import Voter
 
@@ -48,8 +66,8 @@ LIVENESS_SECONDS = 4.0
 HARMS = (
     *("crash", "crash", "crash_quickly", "pause", "pause"),
     *("cut", "cut_off", "mute", "mute", "mend"),
-    *("stop", "transfer", "transfer", "change_fitness"),
-    *("hint", "suspend", "stand", "stand"),
+    *("stop", "move", "move", "resign", "change_fitness"),
+    *("hint", "suspend", "stand", "stand", "die", "die"),
 )
 
 
@@ -71,6 +89,8 @@ class Weather:
     skew: float = LARGEST_RATE_ERROR
     mixed_timing: bool = False
     is_reckless: bool = False
+    groups: int = 2
+    disk: tuple[float, ...] = (0.0002, 0.001, 0.001, 0.03)  # how long a save takes
     harms: tuple[str, ...] = HARMS
 
 
@@ -87,6 +107,7 @@ def draw_weather(rng: Random) -> Weather:
         skew=rng.choice((0.0, LARGEST_RATE_ERROR)),
         mixed_timing=rng.random() < 0.2,
         is_reckless=rng.random() < 0.4,
+        groups=rng.choice((1, 2, 3)),
     )
 
 
@@ -96,7 +117,10 @@ class RecklessNode(Node):
     def __init__(self, **options: Any) -> None:  # Any: those of Node
         super().__init__(**options)
         self._voter = _RecklessVoter(
-            hard_state=options["hard_state"], promise_seconds=self.timing.promise_seconds, now=options["now"]
+            hard_state=options["saved"].hard_state,
+            log=self._log,
+            promise_seconds=self.timing.promise_seconds,
+            now=options["now"],
         )
 
     def _stand(self, now: float) -> None:
@@ -104,7 +128,7 @@ class RecklessNode(Node):
 
 
 class _RecklessVoter(Voter):
-    def free_at(self, process: Process) -> float:
+    def free_at(self, name: str) -> float:
         return -math.inf
 
 
@@ -116,14 +140,17 @@ class Machine:
     timing: Timing
     rate: float
     offset: float
-    disk: HardState = field(factory=HardState)
+    disk: Saved = field(factory=Saved)
     incarnation: int = 0
     node: Node | None = None
     frozen_until: float = 0.0
     is_syncing: bool = False
     queue: deque[Callable[[Node, float], Ready]] = field(factory=deque)
     tick_at: float = math.inf
-    holds_until: float = -math.inf  # by its own clock: the latest end of a lease that it was ever told
+    holds_until: dict[str, float] = field(
+        factory=dict[str, float]
+    )  # by group and its own clock: the latest that it was told
+    withdrawing: set[str] = field(factory=set[str])
     fitness: int = 100
 
     def local(self, real: float) -> float:
@@ -161,6 +188,13 @@ class World:
         self._count = 0
         self._blocked: set[tuple[str, str]] = set()
         self._leaders: dict[int, Process] = {}
+        self._entries: dict[tuple[int, int], tuple[Command, int | None]] = {}  # by term and index, with the term before
+        self._committed: dict[int, tuple[int, Command]] = {}  # by index
+        self._led_since: dict[tuple[str, int], float] = {}
+        self._given_up: set[int] = set()  # terms whose leader resigned or died
+        self._agreed_to: defaultdict[tuple[str, int], set[str]] = defaultdict(set)  # by member and term: pre-votes
+        self._answered_at: defaultdict[str, dict[str, float]] = defaultdict(dict)  # by leader and follower
+        self.groups = tuple(f"g{number + 1}" for number in range(self.weather.groups))
         self.has_good_network = False
         self.terms_led = 0
         names = [f"n{number + 1}" for number in range(self.weather.members)]
@@ -185,8 +219,9 @@ class World:
             self.at(moment, self._do_harm)
         self.at(self.weather.seconds, self.heal)
         self._play(self.weather.seconds + LIVENESS_SECONDS)
-        if not self.weather.is_reckless and not any(self._holds(machine) for machine in self.machines.values()):
-            self._fail("nobody holds although the network is good")
+        for group in self.groups if not self.weather.is_reckless else ():
+            if not any(self._holds(machine, group) for machine in self.machines.values()):
+                self._fail(f"nobody holds {group} although the network is good")
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
         """Do `action` at `moment` in real time."""
@@ -211,14 +246,19 @@ class World:
             process=Process(name=machine.name, incarnation=machine.incarnation),
             members=tuple(self.machines),
             timing=machine.timing,
-            hard_state=machine.disk,
+            saved=machine.disk,
             rng=Random(self.rng.random()),
             now=machine.local(self.now),
         )
+        machine.withdrawing.clear()
         if self._prepare is not None:
             self._prepare(machine.node)
-        self._note(machine, "starts with %s", machine.disk)
-        self._do(machine, lambda node, now: node.set_fitness(machine.fitness, now))
+        self._note(machine, "starts with %s", machine.disk.hard_state)
+        self._do(machine, self._become(machine.fitness))
+
+    def _become(self, fitness: int) -> Callable[[Node, float], Ready]:
+        offers = tuple(Offer(group=group, fitness=fitness) for group in self.groups)
+        return lambda node, now: node.offer(offers, now)
 
     def _crash(self, machine: Machine) -> None:
         if machine.node is None:
@@ -245,32 +285,48 @@ class World:
         while machine.queue and machine.node is not None and not machine.is_syncing:
             if machine.frozen_until > self.now:
                 return
-            ready = machine.queue.popleft()(machine.node, machine.local(self.now))
-            if ready.hard_state is None:
-                self._emit(machine, ready)
-            elif not self._syncs:
-                self._emit(machine, ready)  # and the disk has it only if the process lives on
-                self.at(self.now + 1.0, partial(self._synced, machine, machine.incarnation, ready))
-            else:
-                machine.is_syncing = True
-                seconds = self.rng.choice((0.0002, 0.001, 0.001, 0.03))
-                if self.rng.random() < 0.3:  # the rename may be on disk although nobody was told yet
-                    self.at(self.now + seconds * 0.9, partial(self._write, machine, machine.incarnation, ready))
-                self.at(self.now + seconds, partial(self._synced, machine, machine.incarnation, ready))
+            self._perform(machine, machine.queue.popleft())
         self._schedule(machine)
 
+    def _perform(self, machine: Machine, action: Callable[[Node, float], Ready]) -> None:
+        assert machine.node is not None
+        ready = action(machine.node, machine.local(self.now))
+        self._check_entries(machine, ready)
+        self._emit(machine, ready.early)
+        self._check(machine)
+        if not ready.needs_disk:
+            self._emit(machine, ready.messages)
+            return
+        if not self._syncs:  # as if it were saved: the disk has it later, and only if the process lives on
+            self.at(self.now + 1.0, partial(self._write, machine, machine.incarnation, ready))
+            self._report_saved(machine, ready)
+            return
+        machine.is_syncing = True
+        seconds = self.rng.choice(self.weather.disk)
+        if self.rng.random() < 0.3:  # it may be on disk although nobody was told yet
+            self.at(self.now + seconds * 0.9, partial(self._write, machine, machine.incarnation, ready))
+        self.at(self.now + seconds, partial(self._synced, machine, machine.incarnation, ready))
+
     def _write(self, machine: Machine, incarnation: int, ready: Ready) -> None:
-        if machine.incarnation == incarnation and machine.node is not None and ready.hard_state is not None:
-            if ready.hard_state.term < machine.disk.term:
+        if machine.incarnation == incarnation and machine.node is not None:
+            disk = machine.disk.after(ready.hard_state, ready.snapshot, ready.entries)
+            if disk.hard_state.term < machine.disk.hard_state.term:
                 self._fail(f"{machine.name} takes back its term")
-            machine.disk = ready.hard_state
+            machine.disk = disk
 
     def _synced(self, machine: Machine, incarnation: int, ready: Ready) -> None:
         self._write(machine, incarnation, ready)
-        if self._syncs and machine.incarnation == incarnation and machine.node is not None:
+        if machine.incarnation == incarnation and machine.node is not None:
             machine.is_syncing = False
-            self._emit(machine, ready)
+            machine.queue.appendleft(partial(self._saved, machine, ready))
             self._drain(machine)
+
+    def _saved(self, machine: Machine, ready: Ready, node: Node, now: float) -> Ready:
+        self._emit(machine, ready.messages)
+        return node.saved(ready, now)
+
+    def _report_saved(self, machine: Machine, ready: Ready) -> None:
+        machine.queue.appendleft(partial(self._saved, machine, ready))
 
     def _schedule(self, machine: Machine) -> None:
         is_able = machine.node is not None and not machine.is_syncing and machine.frozen_until <= self.now
@@ -292,12 +348,11 @@ class World:
 
     # The network
 
-    def _emit(self, machine: Machine, ready: Ready) -> None:
+    def _emit(self, machine: Machine, messages: tuple[Outgoing, ...]) -> None:
         assert machine.node is not None
-        sender = machine.node.process
-        for outgoing in ready.messages:
-            self._send(sender, outgoing.to, outgoing.message)
-        self._check(machine)
+        for outgoing in messages:
+            self._check_sent(machine, outgoing.message)
+            self._send(machine.node.process, outgoing.to, outgoing.message)
 
     def _send(self, sender: Process, to: str, message: Message) -> None:
         if (sender.name, to) in self._blocked or self.rng.random() < self._loss:
@@ -310,6 +365,10 @@ class World:
             machine = self.machines[to]
             if self.trace is not None:
                 self._note(machine, "<- %s: %s", sender, message)
+            if isinstance(message, PreVoteResponse) and message.is_granted:
+                self._agreed_to[to, message.asked].add(sender.name)
+            if isinstance(message, AppendResponse):
+                self._answered_at[to][sender.name] = self.now
             self._do(machine, lambda node, now: node.step(sender, message, now))
 
     @property
@@ -339,7 +398,7 @@ class World:
             machine.frozen_until = min(machine.frozen_until, self.now)
             machine.fitness = max(machine.fitness, 0)
             self._start(machine)
-            self._do(machine, _become(machine.fitness))
+            self._do(machine, self._become(machine.fitness))
 
     def _pause(self, machine: Machine) -> None:
         self._freeze(machine, self.rng.choice((0.02, 0.1, 0.16, 0.2, 0.5)) * self.rng.uniform(0.5, 1.5))
@@ -376,28 +435,55 @@ class World:
         self._note(machine, "and all others run, and all links work")
 
     def _stop(self, machine: Machine) -> None:
-        """Stop gracefully: withdraw, release, end a moment later; come back."""
-
-        def leave(node: Node, now: float) -> Ready:
-            machine.holds_until = -math.inf  # withdrawn before the release
-            first = node.set_fitness(NOT_STANDING, now)
-            second = node.release(now)
-            return Ready(hard_state=second.hard_state or first.hard_state, messages=first.messages + second.messages)
-
+        """Stop gracefully: be relieved, withdraw what is left, release, give leadership away, end; come back."""
+        offers = tuple(Offer(group=group) for group in self.groups)
         self._note(machine, "stops gracefully")
-        self._do(machine, leave)
-        self.at(self.now + 0.1, partial(self._crash, machine))
-        self.at(self.now + self.rng.uniform(0.1, 0.5), partial(self._start, machine))
+        self._do(machine, lambda node, now: node.offer(offers, now, is_leaving=True))
+        leave_at = self.now + self.rng.choice((0.0, 0.02, 0.05))
+        self.at(leave_at, partial(self._do, machine, partial(self._leave, machine)))
+        self.at(leave_at + 0.1, partial(self._crash, machine))
+        self.at(leave_at + self.rng.uniform(0.1, 0.5), partial(self._start, machine))
 
-    def _transfer(self, machine: Machine) -> None:
-        to = self.rng.choice(list(self.machines))
+    def _leave(self, machine: Machine, node: Node, now: float) -> Ready:
+        machine.holds_until.clear()  # withdrawn before the release
+        machine.queue.appendleft(lambda node, now: node.resign(now))
+        machine.queue.appendleft(lambda node, now: node.offer((), now))
+        return node.release(self.groups, now)
+
+    def _die(self, machine: Machine) -> None:
+        """The process dies; its keeper makes sure that nothing is up, and says so."""
+        if machine.node is None:
+            return
+        process = machine.node.process
+        self._crash(machine)
+        self.at(self.now + self.rng.uniform(0.001, 0.02), partial(self._say_goodbye, machine, process))
+        self.at(self.now + self.rng.uniform(0.0, 0.5), partial(self._start, machine))
+
+    def _say_goodbye(self, machine: Machine, process: Process) -> None:
+        if machine.incarnation == process.incarnation:  # a keeper starts the next one only after that
+            machine.holds_until.clear()
+            self._given_up |= {
+                term
+                for term, leader in self._leaders.items()
+                if leader.name == process.name and leader.incarnation <= process.incarnation  # earlier runs are over
+            }
+            self._note(machine, "is spoken for by its keeper")
+            for name in self.machines:
+                if name != machine.name:
+                    self._send(process, name, Goodbye())
+
+    def _move(self, machine: Machine) -> None:
+        to, group = self.rng.choice(list(self.machines)), self.rng.choice(self.groups)
 
         def move(node: Node, now: float) -> Ready:
-            refusal = node.transfer(to, now)
-            self._note(machine, "is to hand over to %s: %s", to, refusal or "yes")
+            refusal = node.move(group, to, now)
+            self._note(machine, "is to move %s to %s: %s", group, to, refusal or "yes")
             return node.tick(now)
 
         self._do(machine, move)
+
+    def _resign(self, machine: Machine) -> None:
+        self._do(machine, lambda node, now: node.resign(now))
 
     def _hint(self, machine: Machine) -> None:
         for other in self.machines.values():
@@ -406,7 +492,7 @@ class World:
 
     def _change_fitness(self, machine: Machine) -> None:
         machine.fitness = self.rng.choice((0, 50, 100))
-        self._do(machine, _become(machine.fitness))
+        self._do(machine, self._become(machine.fitness))
 
     def _stand(self, machine: Machine) -> None:
         """Let a member stand out of turn."""
@@ -423,40 +509,97 @@ class World:
 
     # What must hold
 
-    def _holds(self, machine: Machine) -> bool:
-        return machine.holds_until > machine.local(self.now)
+    def _holds(self, machine: Machine, group: str) -> bool:
+        return machine.holds_until.get(group, -math.inf) > machine.local(self.now)
+
+    def _check_entries(self, machine: Machine, ready: Ready) -> None:
+        """Log matching, for what a member is about to write."""
+        assert machine.node is not None
+        log = machine.node._log
+        for entry in ready.entries:
+            seen = entry.command, log.term_at(entry.index - 1)
+            before = self._entries.setdefault((entry.term, entry.index), seen)
+            if before[0] != seen[0] or (None not in (before[1], seen[1]) and before[1] != seen[1]):
+                self._fail(f"entry {entry.term}.{entry.index} is {seen} at {machine.name}, and {before} elsewhere")
+
+    def _check_sent(self, machine: Machine, message: Message) -> None:
+        """A new term begins for a reason only."""
+        if isinstance(message, TimeoutNow):
+            self._given_up.add(message.term)
+        if not isinstance(message, VoteRequest) or self.weather.is_reckless:
+            return
+        quorum = len(self.machines) // 2 + 1
+        if message.is_succession:
+            if message.term - 1 not in self._given_up:
+                self._fail(f"{machine.name} succeeds a leader of term {message.term - 1} that is not gone")
+        elif len(self._agreed_to[machine.name, message.term]) + 1 < quorum:
+            self._fail(f"{machine.name} begins term {message.term} although no majority would vote")
+
+    def _check_answered(self, machine: Machine) -> None:
+        """Nobody leads on without a majority."""
+        answered = sorted(self._answered_at[machine.name].values(), reverse=True)
+        needed = len(self.machines) // 2
+        newest = answered[needed - 1] if len(answered) >= needed else -math.inf
+        since = max(newest, self._led_since.setdefault((machine.name, machine.incarnation), self.now))
+        if self.now - since > 4 * machine.timing.promise_seconds:
+            self._fail(f"{machine.name} leads although no majority answers it")
 
     def _check(self, machine: Machine) -> None:
         assert machine.node is not None
-        state, process = machine.node.state, machine.node.process
+        node = machine.node
+        state, process, log = node.state, node.process, node._log
+        for entry in log.between(max(log.commit - 40, 0), log.commit):
+            agreed = self._committed.setdefault(entry.index, (entry.term, entry.command))
+            if agreed != (entry.term, entry.command):
+                self._fail(f"{machine.name} has {entry} as committed, and others {agreed}")
         if state.role is not Role.LEADER:
-            return
-        if self._leaders.setdefault(state.term, process) != process:
-            self._fail(f"{process} and {self._leaders[state.term]} both lead in term {state.term}")
-        if state.yielding_to is not None:
-            self._withdraw(machine)
-        elif state.lease_until > machine.local(self.now):
-            self._check_only_holder(machine, state.lease_until)
+            self._led_since.pop((machine.name, machine.incarnation), None)
+        else:
+            self._check_answered(machine)
+            if state.term not in self._leaders:
+                self._check_complete(machine)
+            if self._leaders.setdefault(state.term, process) != process:
+                self._fail(f"{process} and {self._leaders[state.term]} both lead in term {state.term}")
+        for group, holding in state.holdings.items():
+            if holding.until > machine.local(self.now):
+                self._check_only_holder(machine, group, holding.until)
+        for group in state.leaving:
+            if group not in machine.withdrawing:
+                machine.withdrawing.add(group)
+                self.at(self.now + 0.002, partial(self._withdraw, machine, machine.incarnation, group))
 
-    def _check_only_holder(self, machine: Machine, lease_until: float) -> None:
-        if not self._holds(machine):
-            self._note(machine, "holds")
+    def _check_complete(self, machine: Machine) -> None:
+        """Leader completeness: whoever comes to lead has all that is committed."""
+        assert machine.node is not None
+        log = machine.node._log
+        for index, (term, _) in self._committed.items():
+            if index > log.snapshot.index and log.term_at(index) != term and term < machine.node.term:
+                self._fail(f"{machine.name} leads without the committed entry {term}.{index}")
+
+    def _check_only_holder(self, machine: Machine, group: str, until: float) -> None:
+        if not self._holds(machine, group):
+            self._note(machine, "holds %s", group)
         for other in self.machines.values():
-            if other is not machine and self._holds(other):
-                left = other.real(other.holds_until) - self.now
-                self._fail(f"{machine.name} holds {left * 1000:.1f} ms before the lease of {other.name} is over")
-        machine.holds_until = max(machine.holds_until, lease_until)
+            if other is not machine and self._holds(other, group):
+                left = other.real(other.holds_until[group]) - self.now
+                self._fail(
+                    f"{machine.name} holds {group} {left * 1000:.1f} ms before the lease of {other.name} is over"
+                )
+        machine.holds_until[group] = max(machine.holds_until.get(group, -math.inf), until)
 
-    def _withdraw(self, machine: Machine) -> None:
-        """What the owner of a leader does that is to yield: withdraw, then release."""
+    def _withdraw(self, machine: Machine, incarnation: int, group: str) -> None:
+        """What the owner does of which a group is taken: withdraw, then release."""
 
         def release(node: Node, now: float) -> Ready:
-            if node.state.yielding_to is None:
+            machine.withdrawing.discard(group)
+            if group not in node.state.leaving:
                 return node.tick(now)
-            machine.holds_until = -math.inf
-            return node.release(now)
+            machine.holds_until.pop(group, None)
+            self._note(machine, "withdrew %s", group)
+            return node.release((group,), now)
 
-        self.at(self.now + 0.002, partial(self._do, machine, release))
+        if machine.incarnation == incarnation:
+            self._do(machine, release)
 
     def _fail(self, message: str) -> None:
         raise ViolationError(f"seed {self.seed}, {self.now:.4f} s: {message}")
@@ -464,7 +607,7 @@ class World:
     def _note(self, machine: Machine, message: str, *args: object) -> None:
         if self.trace is not None:
             role = machine.node.state.role.value if machine.node is not None else "down"
-            term = machine.node.term if machine.node is not None else machine.disk.term
+            term = machine.node.term if machine.node is not None else machine.disk.hard_state.term
             text = f"{self.now * 1000:9.2f} ms  {machine.name} {role:13} term {term:3}  {message % args}"
             self.trace.append(text)
 
@@ -476,10 +619,6 @@ def _tick(node: Node, now: float) -> Ready:
 
 def _hint(name: str) -> Callable[[Node, float], Ready]:
     return lambda node, now: node.disconnected(name, now)
-
-
-def _become(fitness: int) -> Callable[[Node, float], Ready]:
-    return lambda node, now: node.set_fitness(fitness, now)
 
 
 def failures(

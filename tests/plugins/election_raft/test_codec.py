@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kubevip_election_raft._codec import (
     LARGEST_FRAME_BYTES,
+    LARGEST_GREETING_BYTES,
     Decoder,
     Frame,
     FrameError,
@@ -20,18 +21,35 @@ from kubevip_election_raft._codec import (
     decode,
     encode,
 )
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._entries import (
+    Entry,
     Grant,
-    Heartbeat,
-    HeartbeatResponse,
+    GroupState,
+    NoOp,
+    Place,
+    Placed,
+    Placement,
+    Process,
+    Snapshot,
+)
+from kubevip_election_raft._messages import (
+    AppendEntries,
+    AppendResponse,
+    Claim,
+    Goodbye,
+    InstallSnapshot,
+    MoveRequest,
+    MoveResponse,
+    Offer,
+    Offers,
+    OffersResponse,
     PreVoteRequest,
     PreVoteResponse,
-    Process,
     PromiseRequest,
     PromiseResponse,
+    Refusal,
     Release,
-    TransferRequest,
-    TransferResponse,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
@@ -43,26 +61,68 @@ names = st.text(max_size=40)
 seconds = st.floats(0.0, 60.0)
 fitness = st.integers(-1, 100)
 grants = st.builds(Grant, term=counts, index=counts)
-requests = st.builds(PromiseRequest, round=counts, seconds=seconds, grant=grants)
-responses = st.builds(
-    PromiseResponse, round=counts, incarnation=counts, grant=grants, is_given=st.booleans(), wait_seconds=seconds
+processes = st.builds(Process, name=names, incarnation=counts)
+claims = st.lists(st.builds(Claim, group=names, grant=grants), max_size=3).map(tuple)
+refusals = st.lists(st.builds(Refusal, group=names, wait_seconds=seconds), max_size=3).map(tuple)
+placed = st.builds(Placed, group=names, process=st.none() | processes, why=names)
+commands = st.one_of(st.just(NoOp()), st.builds(Place, placed=st.lists(placed, max_size=3).map(tuple)))
+entries = st.lists(st.builds(Entry, term=counts, index=counts, command=commands), max_size=3).map(tuple)
+placements = st.dictionaries(names, st.builds(Placement, process=processes, grant=grants, why=names), max_size=3)
+snapshots = st.builds(Snapshot, index=counts, term=counts, state=st.builds(GroupState, placements=placements))
+name_lists = st.lists(names, max_size=3).map(tuple)
+offer = st.builds(
+    Offer,
+    group=names,
+    fitness=st.integers(0, 100),
+    weight=counts,
+    prefer=name_lists,
+    fail_back_seconds=st.none() | seconds,
+    spent=st.none() | grants,
 )
+offers = st.builds(
+    Offers, version=counts, offers=st.lists(offer, max_size=3).map(tuple), is_leaving=st.booleans(), request=counts
+)
+last = {"last_index": counts, "last_term": counts}
 answers = {"term": counts, "asked": counts, "is_granted": st.booleans(), "wait_seconds": seconds}
+heartbeat = {"term": counts, "round": counts, "seconds": seconds, "heirs": name_lists}
 payloads = st.one_of(
-    st.builds(PreVoteRequest, term=counts, fitness=fitness, rank=counts),
+    st.builds(PreVoteRequest, term=counts, fitness=fitness, rank=counts, **last),
     st.builds(PreVoteResponse, **answers),
-    st.builds(VoteRequest, term=counts, promise=requests),
-    st.builds(VoteResponse, **answers, promise=st.none() | responses),
-    st.builds(Heartbeat, term=counts, promise=requests, heirs=st.lists(names, max_size=9).map(tuple)),
-    st.builds(HeartbeatResponse, term=counts, fitness=fitness, promise=st.none() | responses),
-    st.builds(Release, grant=grants, heir=st.none() | names, why=names),
-    st.builds(TransferRequest, request=counts, to=names),
-    st.builds(TransferResponse, request=counts, refusal=names),
-    st.builds(Hello, to=names, members=st.lists(names, max_size=9).map(tuple), software=names),
+    st.builds(VoteRequest, term=counts, is_succession=st.booleans(), **last),
+    st.builds(VoteResponse, **answers, offers=st.none() | offers),
+    st.builds(TimeoutNow, term=counts, heir=st.none() | names, why=names),
+    st.builds(
+        AppendEntries,
+        previous_index=counts,
+        previous_term=counts,
+        commit=counts,
+        entries=entries,
+        unknown=name_lists,
+        **heartbeat,
+    ),
+    st.builds(InstallSnapshot, snapshot=snapshots, **heartbeat),
+    st.builds(
+        AppendResponse,
+        term=counts,
+        round=counts,
+        matched=st.none() | counts,
+        hint_index=counts,
+        hint_term=counts,
+        offers_version=counts,
+    ),
+    st.builds(PromiseRequest, round=counts, seconds=seconds, claims=claims),
+    st.builds(PromiseResponse, round=counts, incarnation=counts, refused=refusals),
+    st.builds(Release, claims=claims),
+    st.just(Goodbye()),
+    offers,
+    st.builds(OffersResponse, request=counts, kept=counts),
+    st.builds(MoveRequest, request=counts, group=names, to=names),
+    st.builds(MoveResponse, request=counts, refusal=names),
+    st.builds(Hello, to=names, members=name_lists, software=names),
     st.builds(Welcome, refusal=names, software=names),
     st.just(Ping()),
 )
-frames = st.builds(Frame, cluster=names, sender=st.builds(Process, name=names, incarnation=counts), message=payloads)
+frames = st.builds(Frame, cluster=names, sender=processes, message=payloads)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -77,6 +137,13 @@ def frame_of(message: Any) -> Frame:
 def body_of(frame: Frame, **changes: object) -> bytes:
     envelope = json.loads(encode(frame)[4:])
     return json.dumps(envelope | changes).encode()
+
+
+def append_of(command: object) -> bytes:
+    """A frame that appends an entry with such a command."""
+    fields = {"term": 1, "round": 1, "previous_index": 0, "previous_term": 0, "commit": 0, "seconds": 0.1}
+    entry = {"term": 1, "index": 1, "command": command}
+    return body_of(frame_of(Ping()), k="AppendEntries", m=fields | {"entries": [entry]})
 
 
 @given(frames)
@@ -134,7 +201,7 @@ def test_a_frame_with_one_byte_changed_is_a_frame_or_a_frame_error(frame: Frame,
 
 
 def test_a_length_beyond_the_limit_is_refused_before_its_body_arrives() -> None:
-    with pytest.raises(FrameError, match="at most 16384"):
+    with pytest.raises(FrameError, match="at most 524288"):
         Decoder().feed((LARGEST_FRAME_BYTES + 1).to_bytes(4, "big"))
 
 
@@ -162,8 +229,13 @@ def test_nothing_beyond_the_largest_frame_is_kept() -> None:
         (body_of(frame_of(Ping()), i=-1), "Process"),
         (body_of(frame_of(Ping()), i=True), "integer"),
         (body_of(frame_of(Ping()), m=None), "expected an object"),
-        (body_of(frame_of(TransferRequest(request=1, to="n2")), m={"request": 1}), "to is missing"),
-        (body_of(frame_of(TransferRequest(request=1, to="n2")), m={"request": 1.5, "to": "n2"}), "integer"),
+        (body_of(frame_of(MoveResponse(request=1)), k="MoveRequest", m={"request": 1}), "group is missing"),
+        (body_of(frame_of(MoveResponse(request=1)), m={"request": 1.5}), "integer"),
+        (body_of(frame_of(Release(claims=())), m={"claims": {}}), "expected a list"),
+        (body_of(frame_of(Release(claims=())), m={"claims": [None] * 8193}), "shorter list"),
+        (body_of(frame_of(Release(claims=())), m={"claims": [{"group": "g"}]}), "grant is missing"),
+        (append_of(["Format", {}]), "expected one of NoOp, Place"),
+        (append_of("NoOp"), "expected a list"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(body: bytes, complaint: str) -> None:
@@ -172,12 +244,26 @@ def test_a_refusal_says_what_is_wrong(body: bytes, complaint: str) -> None:
 
 
 def test_a_promise_longer_than_the_limit_is_no_message() -> None:
-    promise = {"round": 1, "seconds": 61.0, "grant": {"term": 1, "index": 0}}
-    body = body_of(frame_of(Ping()), k="VoteRequest", m={"term": 1, "promise": promise})
+    body = body_of(frame_of(Ping()), k="PromiseRequest", m={"round": 1, "seconds": 61.0, "claims": []})
     with pytest.raises(FrameError, match="PromiseRequest"):
         decode(body)
 
 
 def test_fields_of_a_later_version_are_ignored() -> None:
-    body = body_of(frame_of(TransferRequest(request=1, to="n2")), m={"request": 1, "to": "n2", "urgent": True}, x=1)
-    assert decode(body) == frame_of(TransferRequest(request=1, to="n2"))
+    body = body_of(frame_of(MoveResponse(request=1)), m={"request": 1, "refusal": "", "urgent": True}, x=1)
+    assert decode(body) == frame_of(MoveResponse(request=1))
+
+
+def test_a_stranger_may_not_say_as_much_as_a_member() -> None:
+    decoder = Decoder(LARGEST_GREETING_BYTES)
+    with pytest.raises(FrameError, match="at most 16384"):
+        decoder.feed((LARGEST_GREETING_BYTES + 1).to_bytes(4, "big"))
+    decoder = Decoder(LARGEST_GREETING_BYTES)
+    decoder.limit = LARGEST_FRAME_BYTES
+    assert decoder.feed((LARGEST_GREETING_BYTES + 1).to_bytes(4, "big")) == []
+
+
+def test_a_frame_holds_thousands_of_groups() -> None:
+    many = tuple(Claim(group=f"service-{number:05}", grant=Grant(term=17, index=4711)) for number in range(5000))
+    frame = frame_of(PromiseRequest(round=1, seconds=0.18, claims=many))
+    assert Decoder().feed(encode(frame)) == [frame]

@@ -19,13 +19,16 @@ from attrs import evolve
 from kubevip.errors import ElectionError
 from kubevip_election_raft._clock import Clock
 from kubevip_election_raft._driver import Driver
+from kubevip_election_raft._entries import Entry, HardState, NoOp, Saved
 from kubevip_election_raft._messages import (
+    AppendEntries,
+    AppendResponse,
+    Claim,
     Grant,
-    HardState,
-    Heartbeat,
-    HeartbeatResponse,
+    Offer,
     Process,
     PromiseRequest,
+    PromiseResponse,
     VoteRequest,
 )
 from kubevip_election_raft._node import Node
@@ -35,7 +38,10 @@ from kubevip_election_raft._timing import Timing
 pytestmark = pytest.mark.anyio
 
 N2 = Process(name="n2", incarnation=1)
-PROMISE = PromiseRequest(round=1, seconds=0.18, grant=Grant(term=5))
+CLAIM = Claim(group="g", grant=Grant(term=5, index=1))
+ASK = PromiseRequest(round=1, seconds=0.18, claims=(CLAIM,))
+VOTE = VoteRequest(term=5, last_index=0, last_term=0)
+HEARTBEAT = AppendEntries(term=5, round=1, previous_index=0, previous_term=0, commit=0, seconds=0.18)
 
 
 class FakeClock:
@@ -60,12 +66,12 @@ class FakeDisk:
         self.turns: SimpleQueue[None] = SimpleQueue()
         self.at_work = ThreadEvent()
 
-    def save(self, state: HardState) -> float:
+    def save(self, ready: Ready) -> float:
         self.at_work.set()
         self.turns.get(timeout=10)
         if self._error is not None:
             raise self._error
-        self._events.append(state)
+        self._events.append(ready.hard_state or ready.entries)
         return 0.001
 
 
@@ -81,7 +87,7 @@ class Rig:
             process=Process(name="n1", incarnation=1),
             members=members,
             timing=Timing(),
-            hard_state=HardState(),
+            saved=Saved(),
             rng=Random(1),
             now=self.clock.time,
         )
@@ -115,18 +121,47 @@ class Rig:
 async def test_a_vote_is_saved_before_it_is_sent() -> None:
     rig = Rig()
     async with rig.running():
-        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        rig.receive(VOTE)
         assert rig.events == []
         rig.disk.turns.put(None)
         await rig.until(2)
     assert rig.events == [HardState(term=5, vote="n2", promise_seconds=0.18), "VoteResponse"]
 
 
+async def test_what_only_others_count_on_does_not_wait_for_the_disk() -> None:
+    """Raft thesis 10.2.1: a candidate's questions, a leader's entries, a holder's requests."""
+    rig = Rig()
+
+    def stand(node: Node, now: float) -> Ready:
+        node._campaign(now)
+        return node.tick(now)
+
+    async with rig.running():
+        rig.driver.do("offer", lambda node, now: node.offer((Offer(group="g"),), now))
+        rig.driver.do("stand", stand)
+        assert rig.events == ["VoteRequest", "VoteRequest"]
+        rig.disk.turns.put(None)
+        await rig.until(3)
+    assert rig.events[2] == HardState(term=1, vote="n1", promise_seconds=0.18)
+
+
+async def test_entries_are_saved_before_they_are_answered_for() -> None:
+    rig = Rig()
+    entry = Entry(term=5, index=1, command=NoOp())
+    async with rig.running():
+        rig.disk.turns.put(None)
+        rig.disk.turns.put(None)
+        rig.receive(evolve(HEARTBEAT, entries=(entry,)))
+        await rig.until(2)
+    assert rig.events == [HardState(term=5), "AppendResponse"]
+    assert rig.node._log.saved == 1
+
+
 async def test_what_arrives_while_the_disk_works_waits_its_turn() -> None:
     rig = Rig()
     async with rig.running():
-        rig.receive(VoteRequest(term=5, promise=PROMISE))
-        rig.receive(Heartbeat(term=5, promise=PROMISE))
+        rig.receive(VOTE)
+        rig.receive(HEARTBEAT)
         with fail_after(10):
             while not rig.disk.at_work.is_set():
                 await sleep(0.001)
@@ -134,7 +169,7 @@ async def test_what_arrives_while_the_disk_works_waits_its_turn() -> None:
         assert rig.node.state.leader is None
         rig.disk.turns.put(None)
         await rig.until(3)
-    assert rig.events[1:] == ["VoteResponse", "HeartbeatResponse"]
+    assert rig.events[1:] == ["VoteResponse", "AppendResponse"]
     assert rig.state is not None
     assert rig.state.leader == "n2"
 
@@ -143,17 +178,16 @@ async def test_a_disk_that_hangs_fills_no_memory() -> None:
     """Of what arrives meanwhile, the newest of each sender and kind waits, and no more."""
     rig = Rig()
     async with rig.running():
-        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        rig.receive(VOTE)
         for number in range(1000):
-            rig.receive(Heartbeat(term=5, promise=evolve(PROMISE, round=number)))
-            rig.receive(VoteRequest(term=4, promise=PROMISE))
+            rig.receive(evolve(HEARTBEAT, round=number))
+            rig.receive(evolve(VOTE, term=4))
         rig.disk.turns.put(None)
         await rig.until(4)
         await wait_all_tasks_blocked()
-    assert rig.events[1:] == ["VoteResponse", "HeartbeatResponse", "VoteResponse"]
-    (answer,) = [message for message in rig.sent if isinstance(message, HeartbeatResponse)]
-    assert answer.promise is not None
-    assert answer.promise.round == 999
+    assert rig.events[1:] == ["VoteResponse", "AppendResponse", "VoteResponse"]
+    (answer,) = [message for message in rig.sent if isinstance(message, AppendResponse)]
+    assert answer.round == 999
 
 
 async def test_other_tasks_run_between_what_waited_for_the_disk() -> None:
@@ -169,7 +203,7 @@ async def test_other_tasks_run_between_what_waited_for_the_disk() -> None:
         return action
 
     async with rig.running():
-        rig.receive(VoteRequest(term=5, promise=PROMISE))
+        rig.receive(VOTE)
         for number in range(10):
             rig.driver.do(number, take(number))
         rig.disk.turns.put(None)
@@ -184,14 +218,16 @@ async def test_other_tasks_run_between_what_waited_for_the_disk() -> None:
 async def test_an_answer_that_needs_no_disk_leaves_at_once() -> None:
     rig = Rig()
     rig.node._voter.hard_state = rig.node._persisted = HardState(term=5, vote="n2", promise_seconds=0.18)
-    rig.receive(Heartbeat(term=5, promise=PROMISE))
-    assert rig.events == ["HeartbeatResponse"]
+    rig.receive(HEARTBEAT)
+    rig.receive(ASK)
+    assert rig.events == ["AppendResponse", "PromiseResponse"]
+    assert rig.sent[1] == PromiseResponse(round=1, incarnation=1)
 
 
 async def test_a_disk_that_refuses_ends_the_run_and_nothing_is_sent() -> None:
     rig = Rig(error=ElectionError("cannot write: No space left on device"))
     rig.disk.turns.put(None)
-    rig.receive(VoteRequest(term=5, promise=PROMISE))
+    rig.receive(VOTE)
     with pytest.raises(ExceptionGroup) as caught:
         await rig.driver.run()
     assert [str(error) for error in caught.value.exceptions] == ["cannot write: No space left on device"]
@@ -201,14 +237,14 @@ async def test_a_disk_that_refuses_ends_the_run_and_nothing_is_sent() -> None:
 async def test_a_slow_disk_is_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig()
 
-    def save(state: HardState) -> float:
-        rig.events.append(state)
+    def save(ready: Ready) -> float:
+        rig.events.append(ready.hard_state)
         return 0.2
 
     monkeypatch.setattr(rig.disk, "save", save)
     async with rig.running():
         with caplog.at_level(logging.WARNING, "kubevip.raft"):
-            rig.receive(VoteRequest(term=5, promise=PROMISE))
+            rig.receive(VOTE)
             await rig.until(2)
     assert "saving the vote took 200 ms" in caplog.text
 
@@ -217,14 +253,16 @@ async def test_a_leader_whose_machine_slept_leads_no_more() -> None:
     rig = Rig(members=("n1",))
     async with rig.running():
         rig.disk.turns.put(None)
-        rig.driver.do("fitness", lambda node, now: node.set_fitness(100, now))
+        rig.disk.turns.put(None)
+        rig.driver.do("fitness", lambda node, now: node.offer((Offer(group="g"),), now))
         rig.driver.do("tick", lambda node, now: node.tick(now))
         with fail_after(10):
-            while rig.state is None or rig.state.role is not Role.LEADER:
+            while rig.state is None or "g" not in rig.state.holdings:
                 await sleep(0.001)
         rig.clock.slept = True
-        rig.driver.do("fitness", lambda node, now: node.set_fitness(100, now))
+        rig.driver.do("fitness", lambda node, now: node.offer((Offer(group="g"),), now))
         assert rig.node.state.role is Role.FOLLOWER
+        assert rig.node.state.holdings == {}
 
 
 async def test_a_late_loop_reads_before_it_stands() -> None:
@@ -233,7 +271,7 @@ async def test_a_late_loop_reads_before_it_stands() -> None:
         process=Process(name="n1", incarnation=1),
         members=("n1", "n2", "n3"),
         timing=Timing(),
-        hard_state=HardState(term=5),
+        saved=Saved(hard_state=HardState(term=5)),
         rng=Random(1),
         now=Clock().now() - 1.0,
     )
@@ -251,7 +289,7 @@ async def test_a_late_loop_reads_before_it_stands() -> None:
     async def read() -> None:
         await wait_readable(ours)
         ours.recv(1)
-        driver.do("heartbeat", lambda node, now: node.step(N2, Heartbeat(term=5, promise=PROMISE), now))
+        driver.do("heartbeat", lambda node, now: node.step(N2, HEARTBEAT, now))
         heard.set()
 
     with ours, theirs:
@@ -259,7 +297,7 @@ async def test_a_late_loop_reads_before_it_stands() -> None:
         node._standing.at = Clock().now() + 0.4
         async with create_task_group() as tg:
             tg.start_soon(read)
-            driver.do("fitness", lambda node, now: node.set_fitness(100, now))
+            driver.do("fitness", lambda node, now: node.offer((Offer(group="g"),), now))
             tg.start_soon(driver.run)
             await wait_all_tasks_blocked()
             theirs.send(b"x")
@@ -267,5 +305,5 @@ async def test_a_late_loop_reads_before_it_stands() -> None:
             with fail_after(5):
                 await heard.wait()
             tg.cancel_scope.cancel()
-    assert sent == ["HeartbeatResponse"]
+    assert sent == ["AppendResponse"]
     assert node.state.role is Role.FOLLOWER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,13 +16,13 @@ import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, fail_after, sleep
 
 from kubevip import Candidacy, Duration, Following, Host, Latest, Leadership, Leading, Placement, Port
-from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsStatus
+from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsRelief, SupportsStatus
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
 from kubevip_election_raft import _election, _instance
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
 from kubevip_election_raft._driver import Action
 from kubevip_election_raft._election import RaftElection
-from kubevip_election_raft._messages import TransferRequest
+from kubevip_election_raft._messages import MoveRequest
 from kubevip_election_raft._storage import StorageError
 from kubevip_election_raft.plugin import RAFT
 
@@ -55,13 +56,14 @@ class Stand:
         self.reports: list[Leadership] = []
         self.scope, self.ended = CancelScope(), Event()
         self.withdrawals = 0
+        self.placement = Placement()
 
     async def run(self, election: RaftElection) -> None:
         candidacy = Candidacy(
             group=self.group,
             report=self.reports.append,
             fitness=self.fitness,
-            placement=Placement(),
+            placement=self.placement,
             grace_seconds=2.0,
             withdrawn=self._withdrawn,
         )
@@ -74,7 +76,7 @@ class Stand:
         self.withdrawals += 1
 
     @property
-    def leads(self) -> bool:
+    def holds(self) -> bool:
         if not self.reports or self.scope.cancel_called:
             return False
         return isinstance(self.last, Leading) and self.last.valid_until > current_time()
@@ -111,16 +113,16 @@ class Rig:
                 tg.cancel_scope.cancel()
 
     @property
-    def leaders(self) -> list[str]:
-        return [name for name, stand in self.stands.items() if stand.leads]
+    def holders(self) -> list[str]:
+        return [name for name, stand in self.stands.items() if stand.holds]
 
-    async def leader(self) -> str:
-        """Return who leads, as soon as all hear all and nobody keeps silent any more."""
-        await until(lambda: self.leaders)
-        (leader,) = self.leaders
+    async def holder(self) -> str:
+        """Return who holds the group, as soon as all hear all and nobody keeps silent any more."""
+        await until(lambda: self.holders)
+        (holder,) = self.holders
         await until(lambda: all(election.status()["quorum"] == "3/3" for election in self.elections.values()))
         await sleep(TIMING.promise + 2 * TIMING.heartbeat)
-        return leader
+        return holder
 
 
 async def until(test: Callable[[], Any]) -> None:
@@ -129,33 +131,33 @@ async def until(test: Callable[[], Any]) -> None:
             await sleep(0.005)
 
 
-async def test_three_members_have_one_leader_that_all_know(tmp_path: Path) -> None:
+async def test_three_members_have_one_holder_that_all_know(tmp_path: Path) -> None:
     """Scenario A 1, with real sockets and disks."""
     rig = Rig(tmp_path)
     async with rig.running():
-        leader = await rig.leader()
-        followers = [stand for name, stand in rig.stands.items() if name != leader]
-        await until(lambda: all(stand.last == Following(leader=leader) for stand in followers))
-        held = rig.stands[leader].last
+        holder = await rig.holder()
+        followers = [stand for name, stand in rig.stands.items() if name != holder]
+        await until(lambda: all(stand.last == Following(leader=holder) for stand in followers))
+        held = rig.stands[holder].last
         assert isinstance(held, Leading)
         assert held.cause is not None
         assert held.cause.why == "first"
-        await until(lambda: len(rig.stands[leader].reports) > 5)
-        ends = [now.valid_until for now in rig.stands[leader].reports if isinstance(now, Leading)]
+        await until(lambda: len(rig.stands[holder].reports) > 5)
+        ends = [now.valid_until for now in rig.stands[holder].reports if isinstance(now, Leading)]
         assert ends == sorted(ends)
         assert ends[-1] - current_time() < TIMING.timing.lease_seconds
 
 
-async def test_the_last_candidacy_that_ends_hands_over(tmp_path: Path) -> None:
+async def test_a_candidacy_that_ends_gives_its_group_to_others(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     async with rig.running():
-        first = await rig.leader()
+        first = await rig.holder()
         rig.stands[first].scope.cancel()
         with fail_after(15):
             await rig.stands[first].ended.wait()
         reports = len(rig.stands[first].reports)
-        await until(lambda: rig.leaders not in ([], [first]))
-        (second,) = rig.leaders
+        await until(lambda: rig.holders not in ([], [first]))
+        (second,) = rig.holders
         held = rig.stands[second].last
         assert isinstance(held, Leading)
         assert held.cause is not None
@@ -170,31 +172,31 @@ async def test_one_of_two_candidacies_that_ends_changes_nothing(tmp_path: Path) 
         api, web = Stand("api"), Stand("web")
         tg.start_soon(api.run, election)
         tg.start_soon(web.run, election)
-        await until(lambda: api.leads and web.leads)
+        await until(lambda: api.holds and web.holds)
         web.scope.cancel()
         await web.ended.wait()
         reports = len(api.reports)
         await until(lambda: len(api.reports) > reports + 3)
-        assert api.terms == [1]
+        assert len(api.terms) == 1
         again = Stand("web")  # duty 2: its term does not come back, although the member leads on
         tg.start_soon(again.run, election)
-        await until(lambda: again.leads)
+        await until(lambda: again.holds)
         assert not set(again.terms) & set(web.terms)
         tg.cancel_scope.cancel()
 
 
-async def test_move_returns_when_the_target_leads(tmp_path: Path) -> None:
+async def test_move_returns_when_the_target_holds(tmp_path: Path) -> None:
     """Scenario A 17: asked of the leader and of a follower; to itself; to a stranger."""
     rig = Rig(tmp_path)
     async with rig.running():
-        first = await rig.leader()
+        first = await rig.holder()
         second, third = (name for name in rig.stands if name != first)
         await rig.elections[first].move("api", second)
-        await until(lambda: rig.leaders == [second])
+        await until(lambda: rig.holders == [second])
         assert rig.stands[first].withdrawals == 1
         assert isinstance(rig.stands[first].last, Following)
         await rig.elections[third].move("api", third)
-        await until(lambda: rig.leaders == [third])
+        await until(lambda: rig.holders == [third])
         held = rig.stands[third].last
         assert isinstance(held, Leading)
         assert held.cause is not None
@@ -209,7 +211,7 @@ async def test_move_returns_when_the_target_leads(tmp_path: Path) -> None:
 async def test_move_to_a_member_that_stands_for_nothing_is_refused(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     async with rig.running():
-        first = await rig.leader()
+        first = await rig.holder()
         second, third = (name for name in rig.stands if name != first)
         rig.stands[second].scope.cancel()
         await rig.stands[second].ended.wait()
@@ -224,14 +226,14 @@ async def test_a_leader_that_does_not_answer_is_told_and_not_waited_for_any_more
     monkeypatch.setattr(_election, "ANSWER_SECONDS", 0.1)
     rig = Rig(tmp_path)
     async with rig.running():
-        first = await rig.leader()
+        first = await rig.holder()
         second, third = (name for name in rig.stands if name != first)
         driver = rig.elections[first]._driver
         assert driver is not None
         do = driver.do
 
         def lose_request(key: Hashable, action: Action) -> None:
-            if key != (third, TransferRequest):
+            if not (isinstance(key, tuple) and key[:2] == (third, MoveRequest)):
                 do(key, action)
 
         monkeypatch.setattr(driver, "do", lose_request)
@@ -240,32 +242,84 @@ async def test_a_leader_that_does_not_answer_is_told_and_not_waited_for_any_more
         assert rig.elections[third]._answers == {}
 
 
-async def test_an_unfit_leader_hands_over_after_it_has_withdrawn(tmp_path: Path) -> None:
+async def test_a_group_leaves_an_unfit_holder_after_it_has_withdrawn(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     async with rig.running():
-        first = await rig.leader()
+        first = await rig.holder()
         rig.stands[first].fitness.set(0)
-        await until(lambda: rig.leaders not in ([], [first]))
+        await until(lambda: rig.holders not in ([], [first]))
         assert rig.stands[first].withdrawals == 1
-        (second,) = rig.leaders
+        (second,) = rig.holders
         held = rig.stands[second].last
         assert isinstance(held, Leading)
         assert held.cause is not None
         assert held.cause.why == f"{first} is unfit"
 
 
+async def test_relief_has_everything_placed_elsewhere_while_it_is_held_here(tmp_path: Path) -> None:
+    """Of a member that leads, and of one that does not; the candidacies go on until they are cancelled."""
+    rig = Rig(tmp_path)
+    async with rig.running():
+        first = await rig.holder()
+        for _ in range(2):
+            (holder,) = rig.holders
+            with fail_after(5):
+                await rig.elections[holder].relieve()
+            told = rig.stands[holder].reports
+            following = next(now for now in reversed(told) if isinstance(now, Following))
+            assert following.valid_until > -math.inf  # what is up may answer until it is withdrawn
+            assert isinstance(rig.stands[holder].last, Following)
+            assert rig.stands[holder].withdrawals == 1
+            await until(lambda: len(rig.holders) == 1)
+            assert rig.holders != [holder]
+            held = rig.stands[rig.holders[0]].last
+            assert isinstance(held, Leading)
+            assert held.cause is not None
+            assert held.cause.why == f"{holder} stopped"
+        (last,) = rig.holders
+        assert last != first
+        with fail_after(5):
+            await rig.elections[last].relieve()  # nobody is left that could take it
+        assert rig.holders == [last]
+
+
+async def test_relief_without_a_leader_returns_soon(tmp_path: Path) -> None:
+    async with RAFT.open(config(3), host(tmp_path, "n1")) as election:
+        assert isinstance(election, RaftElection)
+        with fail_after(1.2):
+            await election.relieve()
+
+
+async def test_groups_are_spread_and_a_preferred_member_is_heeded(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with rig.running():
+        await rig.holder()
+        more: dict[str, Stand] = {}
+        async with create_task_group() as tg:
+            for name, election in rig.elections.items():
+                more[name] = Stand("web")
+                more[name].placement = Placement(prefer=("n3", "n2"), fail_back_seconds=0.5)
+                tg.start_soon(more[name].run, election)
+            await until(lambda: more["n3"].holds)
+            assert rig.holders != ["n3"]
+            tg.cancel_scope.cancel()
+
+
 async def test_a_restarted_member_goes_on_in_its_term(tmp_path: Path) -> None:
-    """Scenario A 2: alone, it elects itself, in a term that it never had."""
+    """Scenario A 2: alone, it elects itself, in a term that it never had, and the decision is a new one."""
     settings = config(1)
+    terms: list[int] = []
     for expected in (1, 2, 3):
         async with RAFT.open(settings, host(tmp_path, "n1", incarnation=expected)) as election:
             async with create_task_group() as tg:
                 assert isinstance(election, RaftElection)
                 stand = Stand()
                 tg.start_soon(stand.run, election)
-                await until(lambda stand=stand: stand.leads)  # type: ignore[misc]
-                assert stand.terms == [expected]
+                await until(lambda stand=stand: stand.holds)  # type: ignore[misc]
+                assert election.status()["term"] == expected
+                terms += stand.terms
                 tg.cancel_scope.cancel()
+    assert terms == sorted(set(terms))
 
 
 async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -> None:
@@ -274,6 +328,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
         assert isinstance(election, SupportsStatus)
         assert isinstance(election, SupportsPlacement)
         assert isinstance(election, SupportsFitness)
+        assert isinstance(election, SupportsRelief)
         await until(lambda: "refused" in str(election.status().get("waiting")))
         status = election.status()
         endpoints = [f"127.0.0.{number}:{settings.port}" for number in (2, 3)]
@@ -332,7 +387,7 @@ async def test_the_state_of_another_cluster_is_refused(tmp_path: Path) -> None:
         assert isinstance(election, RaftElection)
         stand = Stand()
         tg.start_soon(stand.run, election)
-        await until(lambda: stand.leads)
+        await until(lambda: stand.holds)
         tg.cancel_scope.cancel()
     with pytest.raises(StorageError, match="belongs to cluster 'default'"):
         async with RAFT.open(config(1, cluster="other"), host(tmp_path, "n1")):

@@ -18,7 +18,7 @@ from kubevip_election_raft._election import RaftElection
 from kubevip_election_raft._key_store import KeyStore, Step
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._keys import load_keys
-from kubevip_election_raft._messages import TransferRequest, TransferResponse
+from kubevip_election_raft._messages import MoveRequest, MoveResponse
 from kubevip_election_raft.plugin import RAFT
 
 from .certificates import NAMES, make_keys
@@ -49,12 +49,12 @@ async def test_members_with_keys_hear_each_other(port: int, keys: Path) -> None:
     async with one.running(), two.running():
         await until(lambda: not one.problem("n2") and not two.problem("n1"))
         for number in range(100):
-            one.transport.send("n2", TransferRequest(request=number, to="n2"))
-        one.transport.send("n2", TransferResponse(request=7))
-        two.transport.send("n1", TransferResponse(request=8, refusal="x" * 200))
-        await until(lambda: two.received[-1:] == [("n1", TransferResponse(request=7))] and one.received)
-    assert two.received[0] == ("n1", TransferRequest(request=0, to="n2"))
-    assert one.received == [("n2", TransferResponse(request=8, refusal="x" * 200))]
+            one.transport.send("n2", MoveRequest(request=number, group="g", to="n2"))
+        one.transport.send("n2", MoveResponse(request=7))
+        two.transport.send("n1", MoveResponse(request=8, refusal="x" * 200))
+        await until(lambda: two.received[-1:] == [("n1", MoveResponse(request=7))] and one.received)
+    assert two.received[0] == ("n1", MoveRequest(request=0, group="g", to="n2"))
+    assert one.received == [("n2", MoveResponse(request=8, refusal="x" * 200))]
 
 
 async def test_a_member_of_another_ca_is_refused_counted_and_waited_for_by_name(
@@ -259,8 +259,8 @@ async def test_a_new_ca_costs_no_leader(tmp_path: Path, monkeypatch: pytest.Monk
         tg = await stack.enter_async_context(create_task_group())
         for stand, election in zip(stands, elections, strict=True):
             tg.start_soon(stand.run, election)
-        await until(lambda: any(stand.leads for stand in stands))
-        leader = next(stand for stand in stands if stand.leads)
+        await until(lambda: any(stand.holds for stand in stands))
+        leader = next(stand for stand in stands if stand.holds)
         terms = {report.term for report in leader.reports if isinstance(report, Leading)}
         for _ in Step:
             store.replace_authority()
@@ -269,7 +269,7 @@ async def test_a_new_ca_costs_no_leader(tmp_path: Path, monkeypatch: pytest.Monk
                 installed.append(name)
                 await until(lambda: len(renewed) == len(installed))
                 await sleep(0.1)
-        assert leader.leads
+        assert leader.holds
         first = next(index for index, report in enumerate(leader.reports) if isinstance(report, Leading))
         assert all(isinstance(report, Leading) for report in leader.reports[first:])
         assert {report.term for report in leader.reports if isinstance(report, Leading)} == terms

@@ -11,11 +11,12 @@ from random import Random
 
 import pytest
 
-from kubevip_election_raft._messages import HardState, VoteRequest, VoteResponse
+from kubevip_election_raft._entries import Saved
+from kubevip_election_raft._messages import Offer, VoteRequest, VoteResponse
 from kubevip_election_raft._ready import Role
 from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
 
-from .group import Group, InFlight
+from .group import Group, InFlight, fresh
 
 P = DEFAULT.promise_seconds
 
@@ -27,19 +28,19 @@ def test_a_first_start_has_one_leader_within_two_promises(size: int, timing: Tim
     for seed in range(10):
         group = Group(size, timing=timing, rng=lambda name, seed=seed: Random(f"{seed}{name}"))  # type: ignore[misc]
         group.advance(2 * timing.promise_seconds)
-        assert group.leaders == ["n1"]
+        assert group.leaders == group.holders == ["n1"]
         assert {group[name].term for name in group.names} == {1}
 
 
-@pytest.mark.parametrize("disk", [HardState(), HardState(term=41, vote="n1", promise_seconds=P)])
-def test_a_single_member_elects_itself_after_one_promise(disk: HardState) -> None:
+@pytest.mark.parametrize("disk", [Saved(), fresh(41, vote="n1", promise_seconds=P)])
+def test_a_single_member_elects_itself_after_one_promise(disk: Saved) -> None:
     """Scenario A 2."""
     group = Group(1, disks={"n1": disk})
     group.advance(P - 0.001)
-    assert group.leaders == []
+    assert group.holders == []
     group.advance(0.1)
-    assert group.leaders == ["n1"]
-    assert group["n1"].term == disk.term + 1
+    assert group.leaders == group.holders == ["n1"]
+    assert group["n1"].term == disk.hard_state.term + 1
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["connection reset", "silence"])
@@ -54,10 +55,12 @@ def test_a_killed_leader_is_succeeded_within_one_promise_and_a_little(knows: boo
             for name in ("n2", "n3"):
                 group.do(name, lambda node, now: node.disconnected("n1", now))
         group.advance(P + DEFAULT.jitter_seconds)
-        assert group.leaders == ["n2"]
+        assert group.leaders == group.holders == ["n2"]
         assert group["n2"].term == 2
-        assert group["n2"].state.rise is not None
-        assert group["n2"].state.rise.why == "n1 is silent"
+        rise = group["n2"].state.holdings["g"].rise
+        assert rise.why == "n1 is silent"
+        assert rise.silent_since is not None
+        assert rise.silent_since <= rise.stood_at <= group.now
 
 
 def test_leaders_of_five_that_are_cut_off_one_after_another_are_succeeded_each_time() -> None:
@@ -66,13 +69,13 @@ def test_leaders_of_five_that_are_cut_off_one_after_another_are_succeeded_each_t
     led: list[str] = []
     for _ in range(8):
         group.advance(0.6)
-        (leader,) = group.leaders
+        (leader,) = group.holders
         led.append(leader)
         group.heal()
         group.cut_off(leader)
     group.heal()
     group.advance(0.6)
-    assert len(group.leaders) == 1
+    assert len(group.holders) == 1
     assert all(one != next_ for one, next_ in pairwise(led))
     assert len({group[name].term for name in group.names}) == 1
 
@@ -82,7 +85,7 @@ def test_slow_votes_still_end_in_a_leader(slow: type) -> None:
     """Scenario A 9: votes, or their answers, take 100 ms each."""
     group = Group(3)
     late: list[tuple[float, InFlight]] = []
-    while group.now < 2.0 and not group.leaders:
+    while group.now < 2.0 and not group.holders:
         group.advance(0.005, delivers=False)
         while group.in_flight:
             taken = group.take()
@@ -90,7 +93,7 @@ def test_slow_votes_still_end_in_a_leader(slow: type) -> None:
             group.deliver(flying for flying in taken if not isinstance(flying.message, slow))
         group.deliver([flying for due, flying in late if due <= group.now])
         late = [(due, flying) for due, flying in late if due > group.now]
-    assert len(group.leaders) == 1
+    assert len(group.holders) == 1
 
 
 def test_a_follower_that_does_not_hear_the_leader_cannot_unseat_it() -> None:
@@ -109,12 +112,12 @@ def test_a_leader_that_is_not_heard_by_anybody_is_succeeded_and_follows() -> Non
     group.elect()
     group.blocked |= {("n1", "n2"), ("n1", "n3")}
     group.advance(0.5)
-    assert group.leaders == ["n2"]
+    assert group.leaders == group.holders == ["n2"]
     assert (group["n1"].state.role, group["n1"].state.leader) == (Role.FOLLOWER, "n2")
 
 
 def test_a_leader_that_hears_nobody_is_succeeded_and_does_not_come_between() -> None:
-    """Scenario A 10: all hear it, and it hears no answer; its term ends, the voters are free after their promise."""
+    """Scenario A 10: all hear it, and it hears no answer; its term ends, and what it holds; others can hold then."""
     group = Group(3)
     group.elect()
     group.blocked |= {("n2", "n1"), ("n3", "n1")}
@@ -123,6 +126,7 @@ def test_a_leader_that_hears_nobody_is_succeeded_and_does_not_come_between() -> 
     term = group["n2"].term
     group.advance(3.0)
     assert (group.leaders, group["n2"].term) == (["n2"], term)
+    assert group.holders == ["n2"]
 
 
 def test_a_leader_that_was_frozen_for_longer_than_its_lease_finds_it_over() -> None:
@@ -132,10 +136,89 @@ def test_a_leader_that_was_frozen_for_longer_than_its_lease_finds_it_over() -> N
     group.advance(0.1)
     group.members["n1"].is_up = False  # frozen: it takes nothing and does nothing
     group.advance(0.5)
-    assert group.leaders == ["n2"]
+    assert group.holders == ["n2"]
     group.members["n1"].is_up = True
     assert group["n1"].state.role is Role.LEADER  # it does not know yet, but its lease tells it
-    assert group["n1"].state.lease_until < group.now
+    assert group.lease("n1") < group.now
     group.advance(0.2)
-    assert group.leaders == ["n2"]
+    assert group.leaders == group.holders == ["n2"]
     assert group["n1"].state.leader == "n2"
+
+
+def test_a_holder_that_does_not_lead_is_succeeded_when_its_promises_end() -> None:
+    """The leader places its group anew in time: the new holder has asked before the voters are free."""
+    for moment in (0.001, 0.025, 0.049):
+        group = Group(3)
+        group.elect()
+        group["n1"].move("g", "n3", group.now)
+        group.advance(0.2 + moment)
+        assert group.holders == ["n3"]
+        died_at = group.now
+        group.crash("n3")
+        while group.holders != ["n1"]:
+            group.advance(0.001)
+            assert group.now < died_at + P + 0.002
+        assert group["n1"].term == 1
+
+
+def test_a_move_takes_no_time_but_that_of_its_messages() -> None:
+    """No disk, no election and no question lies between the withdrawal and the take-over."""
+    group = Group(3)
+    group.elect()
+    group.advance(0.1)
+    assert group["n1"].move("g", "n3", group.now) == ""
+    group.do("n1", lambda node, now: node.tick(now))
+    group.stabilize()
+    assert (group.holders, group.leaders) == (["n3"], ["n1"])
+    assert group["n3"].state.holdings["g"].rise.why == "moved"
+
+
+def test_a_group_that_nobody_takes_is_kept_and_one_that_is_given_back_is_taken_again() -> None:
+    group = Group(3)
+    group.elect()
+    for name in ("n2", "n3"):
+        group.offer(name, None)
+    group.advance(0.1)
+    group.offer("n1", is_leaving=True)
+    group.advance(0.3)
+    assert group.holders == ["n1"]
+    group.do("n1", lambda node, now: node.release(("g",), now))
+    assert group.holders == []
+    group.offer("n1")
+    group.advance(0.1)
+    assert group.holders == ["n1"]
+
+
+def test_a_preferred_member_gets_its_group_back_when_it_has_been_there_for_long_enough() -> None:
+    group = Group(3)
+    wish = Offer(group="g", prefer=("n3", "n2"), fail_back_seconds=2.0)
+    for name in group.names:
+        group.do(name, lambda node, now: node.offer((wish,), now))
+    group.advance(3.0)
+    assert group.holders == ["n3"]
+    group.crash("n3")
+    group.advance(0.5)
+    assert group.holders == ["n2"]
+    group.restart("n3")
+    group.do("n3", lambda node, now: node.offer((wish,), now))
+    group.advance(1.9)
+    assert group.holders == ["n2"]
+    group.advance(0.3)
+    assert group.holders == ["n3"]
+    assert group["n3"].state.holdings["g"].rise.why == "preferred"
+
+
+def test_groups_go_where_the_least_is_held() -> None:
+    group = Group(3, groups=("a", "b", "c", "d", "e", "f"))
+    group.advance(0.5)
+    held = [holder for each in group.groups for holder in group.holders_of(each)]
+    assert sorted(held) == ["n1", "n1", "n2", "n2", "n3", "n3"]
+
+
+def test_thousands_of_groups_are_held_and_cost_no_entry_at_rest() -> None:
+    group = Group(3, groups=tuple(f"g{number}" for number in range(500)))
+    group.advance(0.6)
+    assert all(len(group.holders_of(each)) == 1 for each in group.groups)
+    group.persisted.clear()
+    group.advance(0.5)
+    assert group.persisted == []

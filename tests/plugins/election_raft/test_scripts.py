@@ -2,9 +2,11 @@
 
 KUBEVIP_REWRITE=1 writes what happens into the files. Commit the change only if you understand what caused it.
 
-A script is a list of blocks: a command, `----`, what happened. Commands: `group N [first=nX] [fitness=N]`, `run T`,
-`wait T` (time passes, messages stay in flight), `deliver [FROM->TO]`, `drop [FROM->TO]`, `cut nX`, `cut nX->nY`,
-`heal`, `crash nX`, `restart nX`, `fitness nX N`, `transfer nX nY`, `release nX`, `hint nX nY`, `suspend nX`, `status`.
+A script is a list of blocks: a command, `----`, what happened. Commands: `group N [first=nX] [fitness=N] [groups=a,b]`,
+`run T`, `quiet T` (runs, and says nothing), `wait T` (time passes, messages stay in flight), `deliver [FROM->TO]`,
+`drop [FROM->TO]`, `cut nX`, `cut nX->nY`, `heal`, `crash nX`, `restart nX`, `fitness nX N|none`, `leave nX`,
+`move nX GROUP nY`, `resign nX`, `keep nX` (it does not withdraw), `withdraw nX`, `hint nX nY`, `goodbye nX`,
+`suspend nX`, `status`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from .group import Group
+from kubevip_election_raft._messages import Goodbye
+
+from .group import Group, InFlight
 
 SCRIPTS = sorted((Path(__file__).parent / "testdata").glob("*.txt"))
 
@@ -40,11 +44,20 @@ class Session:
 
     def _on_group(self, size: str, *options: str) -> None:
         given = dict(option.split("=") for option in options)
-        self._group = Group(int(size), stands_first=given.get("first"), fitness=int(given.get("fitness", "100")))
+        self._group = Group(
+            int(size),
+            stands_first=given.get("first"),
+            fitness=int(given.get("fitness", "100")),
+            groups=tuple(given.get("groups", "g").split(",")),
+        )
         self._group._told = self._tell
 
     def _on_run(self, span: str) -> None:
         self._group.advance(_seconds(span))
+
+    def _on_quiet(self, span: str) -> None:
+        self._group.advance(_seconds(span))
+        self._said.clear()
 
     def _on_wait(self, span: str) -> None:
         self._group.advance(_seconds(span), delivers=False)
@@ -75,15 +88,32 @@ class Session:
         self._group.restart(name)
 
     def _on_fitness(self, name: str, fitness: str) -> None:
-        self._group.do(name, lambda node, now: node.set_fitness(int(fitness), now))
+        self._group.offer(name, None if fitness == "none" else int(fitness))
 
-    def _on_transfer(self, name: str, to: str) -> None:
-        refusal = self._group[name].transfer(to, self._group.now)
-        self._tell(name, refusal or f"is to hand over to {to}")
+    def _on_leave(self, name: str) -> None:
+        self._group.offer(name, is_leaving=True, request=1)
+
+    def _on_move(self, name: str, group: str, to: str) -> None:
+        refusal = self._group[name].move(group, to, self._group.now)
+        self._tell(name, refusal or f"moves {group} to {to}")
         self._group.do(name, lambda node, now: node.tick(now))
 
-    def _on_release(self, name: str) -> None:
-        self._group.do(name, lambda node, now: node.release(now))
+    def _on_resign(self, name: str) -> None:
+        self._group.do(name, lambda node, now: node.resign(now))
+
+    def _on_keep(self, name: str) -> None:
+        self._group.members[name].is_withdrawing = False
+
+    def _on_withdraw(self, name: str) -> None:
+        self._group.members[name].is_withdrawing = True
+        self._group.do(name, lambda node, now: node.release_leaving(tuple(node.state.leaving), now))
+
+    def _on_goodbye(self, name: str) -> None:
+        self._group.crash(name)
+        process = self._group[name].process
+        for other in self._group.names:
+            if other != name:
+                self._group.in_flight.append(InFlight(sender=process, to=other, message=Goodbye()))
 
     def _on_hint(self, name: str, peer: str) -> None:
         self._group.do(name, lambda node, now: node.disconnected(peer, now))
@@ -94,10 +124,13 @@ class Session:
     def _on_status(self) -> None:
         for name, member in self._group.members.items():
             state = member.node.state
-            left = (state.lease_until - self._group.now) * 1000
-            lease = f" lease left {left:.0f} ms" if left > 0 else ""
-            up = f"{state.role.value} term={state.term} leader={state.leader}{lease}" if member.is_up else "down"
-            self._said.append(f"      {name} {up}")
+            leases = [
+                f" holds {group} for {(holding.until - self._group.now) * 1000:.0f} ms"
+                for group, holding in state.holdings.items()
+                if holding.until > self._group.now
+            ]
+            up = f"{state.role.value} term={state.term} leader={state.leader}{''.join(leases)}"
+            self._said.append(f"      {name} {up if member.is_up else 'down'}")
 
 
 def _seconds(span: str) -> float:
@@ -133,8 +166,11 @@ def test_there_are_scripts() -> None:
         "campaign",
         "check_quorum",
         "fitness",
+        "goodbye",
         "pre_vote",
+        "replication",
         "split_vote",
+        "spread",
         "succession",
         "transfer",
     ]

@@ -1,4 +1,4 @@
-"""The hard state on disk: scenarios A 19 (a crash between any two steps) and A 20 (damaged, half-written, foreign)."""
+"""What is on disk: scenarios A 19 (a crash between any two steps) and A 20 (damaged, half-written, foreign)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,49 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from kubevip.errors import ElectionError, Permanent
-from kubevip_election_raft._messages import HardState
-from kubevip_election_raft._storage import SLOT_BYTES, Storage, StorageError
+from kubevip_election_raft import _storage
+from kubevip_election_raft._entries import (
+    Entry,
+    Grant,
+    GroupState,
+    HardState,
+    Place,
+    Placed,
+    Placement,
+    Process,
+    Saved,
+    Snapshot,
+)
+from kubevip_election_raft._ready import Ready
+from kubevip_election_raft._storage import ROOM_BYTES, SECTOR_BYTES, Storage, StorageError
 
-OLD = HardState(term=6, vote="n2", promise_seconds=0.18)
-NEW = HardState(term=7, vote="n1", promise_seconds=0.18)
+HARD_STATE = HardState(term=7, vote="n1", promise_seconds=0.18)
+
+
+def entry(index: int, term: int = 6, groups: int = 1) -> Entry:
+    placed = tuple(Placed(group=f"g{n}", process=Process(name="n1", incarnation=1), why="first") for n in range(groups))
+    return Entry(term=term, index=index, command=Place(placed=placed))
+
+
+FIRST = Ready(hard_state=HardState(term=6, vote="n2", promise_seconds=0.18))
+SECOND = Ready(entries=(entry(1), entry(2, groups=20)))
+THIRD = Ready(hard_state=HARD_STATE, entries=(entry(2, term=7), entry(3, term=7, groups=20)))
+OLD = Saved(hard_state=HardState(term=6, vote="n2", promise_seconds=0.18), entries=SECOND.entries)
+NEW = Saved(hard_state=HARD_STATE, entries=(entry(1), entry(2, term=7), entry(3, term=7, groups=20)))
+
+
+def reopened(storage: Storage) -> Storage:
+    return Storage(storage.path.parent, cluster="rack-7", member="n1")
+
+
+def end_of(storage: Storage) -> int:
+    """Where the last block ends."""
+    storage.load()
+    assert storage._end is not None
+    return storage._end
 
 
 class PowerCutError(Exception):
@@ -26,24 +62,66 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(tmp_path, cluster="rack-7", member="n1")
 
 
+@pytest.fixture
+def used(storage: Storage) -> Storage:
+    """With OLD on disk."""
+    storage.save(FIRST)
+    storage.save(SECOND)
+    return storage
+
+
 def test_a_member_without_a_file_is_fresh(storage: Storage) -> None:
-    assert storage.load() == HardState()
+    assert storage.load() == Saved()
 
 
-def test_what_is_saved_comes_back(storage: Storage) -> None:
-    storage.save(OLD)
-    storage.save(NEW)
-    assert storage.load() == NEW
+def test_what_is_saved_comes_back(used: Storage) -> None:
+    assert reopened(used).load() == OLD
+    used.save(THIRD)
+    assert reopened(used).load() == NEW
 
 
-def test_a_fresh_state_comes_back(storage: Storage) -> None:
-    storage.save(HardState())
-    assert storage.load() == HardState()
+def test_entries_replace_those_from_their_first_index_on(used: Storage) -> None:
+    used.save(Ready(entries=(entry(1, term=9),)))
+    assert reopened(used).load().entries == (entry(1, term=9),)
 
 
-def test_only_the_owner_can_read_it(storage: Storage) -> None:
-    storage.save(OLD)
-    assert storage.path.stat().st_mode & 0o777 == 0o600
+def test_a_snapshot_replaces_what_is_before_it(used: Storage) -> None:
+    placement = Placement(process=Process(name="n2", incarnation=3), grant=Grant(term=6, index=2), why="moved")
+    snapshot = Snapshot(index=2, term=6, state=GroupState(placements={"g": placement}))
+    used.save(Ready(snapshot=snapshot, entries=(entry(3),)))
+    used.save(Ready(entries=(entry(4),)))
+    hard_state = OLD.hard_state
+    assert reopened(used).load() == Saved(hard_state=hard_state, snapshot=snapshot, entries=(entry(3), entry(4)))
+
+
+def test_only_the_owner_can_read_it(used: Storage) -> None:
+    assert used.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_full_is_replaced_and_nothing_is_lost(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_storage, "ROOM_BYTES", 4 * SECTOR_BYTES)
+    made: list[Path] = []
+    create = storage._create
+
+    def note(path: Path, block: bytes) -> None:
+        made.append(path)
+        create(path, block)
+
+    monkeypatch.setattr(storage, "_create", note)
+    for index in range(1, 20):
+        storage.save(Ready(entries=(entry(index),)))
+        assert reopened(storage).load().entries == tuple(entry(number) for number in range(1, index + 1))
+    assert 2 < len(made) < 10
+
+
+def test_a_save_changes_neither_the_size_nor_another_sector(used: Storage) -> None:
+    """So the file system's journal has no part in it, and what was saved before stays whole whatever happens."""
+    before, end = used.path.read_bytes(), end_of(used)
+    used.save(THIRD)
+    after = used.path.read_bytes()
+    assert len(after) == len(before)
+    assert after[:end] == before[:end]
+    assert end % SECTOR_BYTES == 0
 
 
 CREATING = ("open", "pwrite", "fsync", "close", "rename", "open", "fsync", "close")
@@ -74,19 +152,53 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, step: int, *, is_before: bool) -> 
 @pytest.mark.parametrize("step", range(len(SAVING)), ids=SAVING)
 @pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
 def test_a_crash_at_any_step_of_a_save_leaves_the_old_state_or_the_new_one(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch, step: int, is_before: bool
+    used: Storage, monkeypatch: pytest.MonkeyPatch, step: int, is_before: bool
 ) -> None:
     """Scenario A 19."""
-    storage.save(OLD)
     with monkeypatch.context() as patch:
         crash_at(patch, step, is_before=is_before)
         with pytest.raises(PowerCutError):
-            storage.save(NEW)
+            used.save(THIRD)
     is_written = step > 1 or (step == 1 and not is_before)
-    restarted = Storage(storage.path.parent, cluster="rack-7", member="n1")
+    restarted = reopened(used)
     assert restarted.load() == (NEW if is_written else OLD)
-    restarted.save(NEW)
-    assert Storage(storage.path.parent, cluster="rack-7", member="n1").load() == NEW
+    restarted.save(THIRD)
+    assert reopened(used).load() == NEW
+
+
+def interrupted(storage: Storage) -> tuple[bytes, int, int]:
+    """What is on disk after OLD and NEW, and where the last save begins and ends."""
+    start = end_of(storage)
+    storage.save(THIRD)
+    return storage.path.read_bytes(), start, end_of(storage)
+
+
+def test_a_save_that_was_interrupted_at_any_byte_is_cut_off(used: Storage) -> None:
+    """Scenario A 19: the process was killed while the system copied; it was never told that it is saved."""
+    whole, start, end = interrupted(used)
+    end = start + len(whole[start:end].rstrip(b"\0"))
+    for length in range(end - start):
+        used.path.write_bytes(whole[: start + length].ljust(len(whole), b"\0"))
+        restarted = reopened(used)
+        assert restarted.load() == OLD
+        assert not used.path.read_bytes()[start:].strip(b"\0")
+        restarted.save(THIRD)
+        assert reopened(used).load() == NEW
+
+
+def test_a_save_of_which_any_sector_is_missing_is_cut_off(used: Storage) -> None:
+    """Scenario A 19: the machine lost its power while the disk wrote, in whatever order it likes."""
+    whole, start, end = interrupted(used)
+    sectors = range(start, end, SECTOR_BYTES)
+    assert len(sectors) > 2
+    for missing in range(1, 2 ** len(sectors)):
+        data = bytearray(whole)
+        for number, position in enumerate(sectors):
+            if missing >> number & 1:
+                data[position : position + SECTOR_BYTES] = bytes(SECTOR_BYTES)
+        used.path.write_bytes(data)
+        assert reopened(used).load() == OLD
+        assert not used.path.read_bytes()[start:].strip(b"\0")
 
 
 @pytest.mark.parametrize("step", range(len(CREATING)))
@@ -98,31 +210,26 @@ def test_a_crash_at_any_step_of_the_first_save_leaves_nothing_or_the_state(
     with monkeypatch.context() as patch:
         crash_at(patch, step, is_before=is_before)
         with pytest.raises(PowerCutError):
-            storage.save(OLD)
+            storage.save(FIRST)
     is_renamed = step > 4 or (step == 4 and not is_before)
-    restarted = Storage(storage.path.parent, cluster="rack-7", member="n1")
-    assert restarted.load() == (OLD if is_renamed else HardState())
-    restarted.save(NEW)  # what the crash left behind is in nobody's way
-    assert restarted.load() == NEW
+    restarted = reopened(storage)
+    assert restarted.load() == (Saved(hard_state=OLD.hard_state) if is_renamed else Saved())
+    restarted.save(Ready(hard_state=HARD_STATE))  # what the crash left behind is in nobody's way
+    assert reopened(storage).load() == Saved(hard_state=HARD_STATE)
 
 
-def test_a_save_never_touches_the_slot_of_the_state_before(storage: Storage) -> None:
-    """A save that the machine does not survive must leave what was promised before."""
-    storage.save(OLD)
-    before = storage.path.read_bytes()
-    storage.save(NEW)
-    after = storage.path.read_bytes()
-    changed = [start for start in (0, SLOT_BYTES) if before[start:][:SLOT_BYTES] != after[start:][:SLOT_BYTES]]
-    assert len(changed) == 1
-    kept = SLOT_BYTES - changed[0]
-    assert b'"vote": "n2"' in after[kept:][:SLOT_BYTES]
-
-
-def test_a_record_fits_into_one_sector(storage: Storage) -> None:
-    name = "n" * 63
-    Storage(storage.path.parent, cluster=name, member=name).save(HardState(term=2**53, vote=name, promise_seconds=0.18))
-    for start in (0, SLOT_BYTES):
-        assert storage.path.read_bytes()[start + 512 :][: SLOT_BYTES - 512].strip() == b""
+@pytest.mark.parametrize("step", range(len(CREATING)))
+def test_a_crash_at_any_step_of_a_compaction_leaves_the_old_state_or_the_new_one(
+    used: Storage, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Scenario A 21: a snapshot that is interrupted."""
+    snapshot = Snapshot(index=2, term=6)
+    with monkeypatch.context() as patch:
+        crash_at(patch, step, is_before=False)
+        with pytest.raises(PowerCutError):
+            used.save(Ready(snapshot=snapshot))
+    new = Saved(hard_state=OLD.hard_state, snapshot=snapshot)
+    assert reopened(used).load() == (new if step >= 4 else OLD)
 
 
 def test_the_file_is_synced_before_it_is_there_and_a_save_before_it_returns(
@@ -146,31 +253,44 @@ def test_the_file_is_synced_before_it_is_there_and_a_save_before_it_returns(
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "fdatasync", note_fdatasync)
     monkeypatch.setattr(Path, "rename", note_rename)
-    storage.save(OLD)
-    storage.save(NEW)
+    storage.save(FIRST)
+    storage.save(SECOND)
     assert steps == ["file", "rename", "folder", "data"]
 
 
-def test_a_file_with_any_byte_changed_is_refused(storage: Storage) -> None:
-    """Scenario A 20."""
-    storage.save(OLD)
-    text = storage.path.read_bytes()
-    for position in (*range(600), *range(SLOT_BYTES - 2, SLOT_BYTES + 600), len(text) - 1):
+def test_a_file_with_any_byte_changed_is_refused(used: Storage) -> None:
+    """Scenario A 20: in any block, the last one as well, whose saving was reported."""
+    text, end = used.path.read_bytes(), end_of(used)
+    for position in range(len(text[:end].rstrip(b"\0"))):
+        if text[position] == 0:
+            continue  # room between two blocks: below
         damaged = bytearray(text)
         damaged[position] ^= 0x01
-        storage.path.write_bytes(damaged)
+        used.path.write_bytes(damaged)
         with pytest.raises(StorageError, match="is damaged"):
-            storage.load()
+            reopened(used).load()
 
 
-def test_a_file_cut_short_anywhere_is_refused(storage: Storage) -> None:
+def test_a_block_that_is_gone_before_another_is_refused(used: Storage) -> None:
+    """Scenario A 20: only the last save can have been interrupted."""
+    text = bytearray(used.path.read_bytes())
+    for block in (0, SECTOR_BYTES):
+        damaged = text.copy()
+        damaged[block : block + SECTOR_BYTES] = bytes(SECTOR_BYTES)
+        used.save(Ready(hard_state=HARD_STATE))
+        used.path.write_bytes(damaged)
+        if block == 0:
+            with pytest.raises(StorageError, match="is damaged"):
+                reopened(used).load()
+
+
+def test_a_file_cut_short_anywhere_is_refused(used: Storage) -> None:
     """Scenario A 20: half-written is not silently empty."""
-    storage.save(OLD)
-    text = storage.path.read_bytes()
-    for length in (*range(600), *range(SLOT_BYTES - 2, SLOT_BYTES + 600), len(text) - 1):
-        storage.path.write_bytes(text[:length])
+    text = used.path.read_bytes()
+    for length in (*range(0, 4 * SECTOR_BYTES, 7), len(text) - ROOM_BYTES, len(text) - 1):
+        used.path.write_bytes(text[:length])
         with pytest.raises(StorageError, match="is damaged"):
-            storage.load()
+            reopened(used).load()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +302,7 @@ def test_a_file_cut_short_anywhere_is_refused(storage: Storage) -> None:
 )
 def test_a_foreign_file_is_refused_and_named(tmp_path: Path, cluster: str, member: str, message: str) -> None:
     storage = Storage(tmp_path, cluster="rack-7", member="n1")
-    storage.save(OLD)
+    storage.save(FIRST)
     with pytest.raises(StorageError, match=message) as caught:
         Storage(tmp_path, cluster=cluster, member=member).load()
     assert str(storage.path) in str(caught.value)
@@ -190,28 +310,33 @@ def test_a_foreign_file_is_refused_and_named(tmp_path: Path, cluster: str, membe
     assert isinstance(caught.value, Permanent)
 
 
-def test_a_file_of_a_later_format_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubevip_election_raft._storage.FORMAT", 2)
-    storage.save(OLD)
-    monkeypatch.undo()
-    with pytest.raises(StorageError, match="has format 2; this version reads 1"):
+def test_a_file_of_another_format_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.path.write_bytes(b'{"format": 1, "sequence": 4, "cluster": "rack-7"}')
+    with pytest.raises(StorageError, match="has format 1; this version reads 2"):
         storage.load()
+    storage.path.unlink()
+    show = _storage._show
+    with monkeypatch.context() as patch:
+        patch.setattr(_storage, "_show", lambda block: show(evolve(block, format=3)))
+        storage.save(FIRST)
+    with pytest.raises(StorageError, match="has format 3; this version reads 2"):
+        reopened(storage).load()
 
 
 def test_a_disk_that_refuses_is_an_error_and_the_old_state_stays(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
+    used: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage.save(OLD)
-
     def full(file: int, data: bytes, offset: int) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", full)
         with pytest.raises(ElectionError, match="No space left on device") as caught:
-            storage.save(NEW)
+            used.save(THIRD)
     assert not isinstance(caught.value, Permanent)
-    assert storage.load() == OLD
+    assert reopened(used).load() == OLD
+    used.save(THIRD)
+    assert reopened(used).load() == NEW
 
 
 def test_a_second_election_is_refused_while_the_first_runs(tmp_path: Path) -> None:
@@ -224,7 +349,7 @@ def test_a_second_election_is_refused_while_the_first_runs(tmp_path: Path) -> No
 
 
 def test_measuring_the_disk_leaves_nothing_but_the_state(storage: Storage) -> None:
-    storage.save(OLD)
+    storage.save(FIRST)
     assert storage.measure_sync_seconds() > 0
     assert os.listdir(storage.path.parent) == ["state"]
-    assert storage.load() == OLD
+    assert storage.load() == Saved(hard_state=OLD.hard_state)

@@ -22,7 +22,7 @@ from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, He
 from kubevip_election_raft._connection import Connection
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
-from kubevip_election_raft._messages import Process, TransferRequest, TransferResponse
+from kubevip_election_raft._messages import MoveRequest, MoveResponse, Process
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._transport import Identity, Transport
 
@@ -99,12 +99,12 @@ async def test_messages_arrive_in_order_in_both_directions(port: int) -> None:
     async with one.running(), two.running():
         await until(lambda: not one.problem("n2") and not two.problem("n1"))
         for number in range(100):
-            one.transport.send("n2", TransferRequest(request=number, to="n2"))
+            one.transport.send("n2", MoveRequest(request=number, group="g", to="n2"))
             await anyio.lowlevel.checkpoint()
-        two.transport.send("n1", TransferResponse(request=7))
+        two.transport.send("n1", MoveResponse(request=7))
         await until(lambda: len(two.received) >= 100 and one.received)
-    assert two.received == [("n1", TransferRequest(request=number, to="n2")) for number in range(100)]
-    assert one.received == [("n2", TransferResponse(request=7))]
+    assert two.received == [("n1", MoveRequest(request=number, group="g", to="n2")) for number in range(100)]
+    assert one.received == [("n2", MoveResponse(request=7))]
 
 
 async def test_a_connection_comes_from_the_members_own_address(port: int) -> None:
@@ -130,7 +130,7 @@ async def test_a_peer_that_goes_is_noticed_and_one_that_returns_is_met_again(por
         await until(lambda: one.problem("n2") == "refused")
         async with (two := Peer("n2", port, incarnation=2)).running():
             await until(lambda: not one.problem("n2") and not two.problem("n1"))
-            two.transport.send("n1", TransferResponse(request=1))
+            two.transport.send("n1", MoveResponse(request=1))
             await until(lambda: one.received)
 
 
@@ -140,7 +140,7 @@ async def test_a_peer_that_comes_back_before_its_reset_was_read_is_heard(port: i
         one.transport._incoming["n2"] = Connection(reset, PlainChannel())
         async with one.running(), two.running():
             await until(lambda: not two.problem("n1"))
-            two.transport.send("n1", TransferResponse(request=1))
+            two.transport.send("n1", MoveResponse(request=1))
             await until(lambda: one.received)
 
 
@@ -213,7 +213,7 @@ async def test_a_stranger_is_told_why_it_is_not_heard(
     one = Peer("n1", port)
     async with one.running():
         with caplog.at_level(logging.WARNING, "kubevip.raft.transport"):
-            answer = await talk(port, greeting, frame(TransferRequest(request=1, to="n2")), source=source)
+            answer = await talk(port, greeting, frame(MoveRequest(request=1, group="g", to="n2")), source=source)
     # A connection that is closed with unread data is reset, which may overtake the answer.
     assert [it.message for it in Decoder().feed(answer)] in ([], [Welcome(refusal=refusal, software="0.1.0")])
     assert refusal in caplog.text
@@ -262,7 +262,7 @@ async def test_strangers_that_say_nothing_do_not_keep_a_member_out(port: int, mo
 async def test_a_frame_of_somebody_else_ends_the_connection(port: int) -> None:
     one = Peer("n1", port)
     async with one.running():
-        request = TransferRequest(request=1, to="n2")
+        request = MoveRequest(request=1, group="g", to="n2")
         forged = frame(request, incarnation=9)
         await talk(port, frame(Hello(to="n1")), frame(request), forged, frame(request), source="127.0.0.2")
         await until(lambda: one.lost == ["n2"])
@@ -314,7 +314,7 @@ async def test_peers_that_come_and_go_while_it_runs(port: int) -> None:
         assert one.lost == []  # who is no peer any more is not missed
         one.transport.set_peers({"n2": one.endpoints["n2"], "n3": one.endpoints["n3"]})
         await until(lambda: not one.problem("n3") and not three.problem("n1"))
-        three.transport.send("n1", TransferResponse(request=1))
+        three.transport.send("n1", MoveResponse(request=1))
         await until(lambda: one.received)
 
 

@@ -2,32 +2,30 @@
 
 A frame is four bytes of length (big endian) and so many bytes of JSON: an object with `v` (protocol version), `c`
 (cluster), `s` and `i` (name and incarnation of the sender), `k` (kind of the message) and `m` (its fields). A length
-beyond `LARGEST_FRAME_BYTES` is refused before anything is kept of it. Unknown fields are ignored, so that a later
-version may add some; everything else that is not as it should be raises FrameError and nothing else.
+beyond the limit is refused before anything is kept of it. Unknown fields are ignored, so that a later version may add
+some; everything else that is not as it should be raises FrameError and nothing else.
 """
 
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, get_args
 
-import attrs
 from attrs import frozen
 
-from kubevip_election_raft import _messages
 from kubevip_election_raft._messages import Message, Process
+from kubevip_election_raft._plain import ShapeError, parse, parse_dict, parse_name, to_plain
 
 #: The version that this code speaks, and those it understands.
 VERSION = 1
 UNDERSTOOD = (1,)
 
-#: Hundreds of times what a message needs; a limit for strangers.
-LARGEST_FRAME_BYTES = 16 * 1024
+#: What a member may say at once: thousands of groups, many times what a group of addresses needs.
+LARGEST_FRAME_BYTES = 512 * 1024
 
-_LONGEST_NAME = 253
-_LONGEST_LIST = 64
+#: What somebody may say whose greeting is not checked yet; many times what a greeting needs.
+LARGEST_GREETING_BYTES = 16 * 1024
 
 
 class FrameError(ValueError):
@@ -80,7 +78,7 @@ def encode(frame: Frame) -> bytes:
             "s": frame.sender.name,
             "i": frame.sender.incarnation,
             "k": _KIND_OF[type(frame.message)],
-            "m": _plain(frame.message),
+            "m": to_plain(frame.message),
         },
         separators=(",", ":"),
     ).encode()
@@ -88,9 +86,13 @@ def encode(frame: Frame) -> bytes:
 
 
 class Decoder:
-    """Cuts a stream of bytes into frames. After a FrameError it is of no use any more."""
+    """Cuts a stream of bytes into frames. After a FrameError it is of no use any more.
 
-    def __init__(self) -> None:
+    `limit` is the longest frame that is taken, in bytes; it may be raised when it is known who speaks.
+    """
+
+    def __init__(self, limit: int = LARGEST_FRAME_BYTES) -> None:
+        self.limit = limit
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -102,8 +104,8 @@ class Decoder:
         frames: list[Frame] = []
         while len(self._buffer) >= 4:
             length = int.from_bytes(self._buffer[:4], "big")
-            if length > LARGEST_FRAME_BYTES:
-                raise FrameError(f"a frame of {length} bytes; at most {LARGEST_FRAME_BYTES} are taken")
+            if length > self.limit:
+                raise FrameError(f"a frame of {length} bytes; at most {self.limit} are taken")
             if len(self._buffer) < 4 + length:
                 break
             body = bytes(self._buffer[4 : 4 + length])
@@ -121,114 +123,31 @@ def decode(body: bytes) -> Frame:
         envelope: Any = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of thousands of digits, nested deep
         raise FrameError(f"not JSON: {error}") from None
-    envelope = _parse_dict(envelope, "frame")
+    try:
+        return _parse_frame(envelope)
+    except ShapeError as error:
+        raise FrameError(*error.args) from None
+
+
+def _parse_frame(data: Any) -> Frame:
+    envelope = parse_dict(data, "frame")
     if envelope.get("v") not in UNDERSTOOD or isinstance(envelope.get("v"), bool):
-        raise FrameError(f"protocol version {str(envelope.get('v'))[:20]}; this member understands {VERSION}")
+        raise ShapeError(f"protocol version {str(envelope.get('v'))[:20]}; this member understands {VERSION}")
     kind = envelope.get("k")
     cls = _CLASS_OF.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        raise FrameError(f"unknown kind of message {str(kind)[:40]!r}")
+        raise ShapeError(f"unknown kind of message {str(kind)[:40]!r}")
     sender = {"name": envelope.get("s"), "incarnation": envelope.get("i")}
     return Frame(
-        cluster=_parse_string(envelope.get("c")),
-        sender=_parse_object(sender, Process),
-        message=_parse_object(envelope.get("m"), cls),
+        cluster=parse_name(envelope.get("c")),
+        sender=parse(Process, sender),
+        message=parse(cls, envelope.get("m")),
     )
-
-
-def _plain(value: object) -> object:
-    if (names := _FIELDS_OF.get(type(value))) is not None:
-        return {name: _plain(getattr(value, name)) for name in names}
-    return value
 
 
 def _refuse_constant(text: str) -> object:
     raise FrameError(f"{text} is not a number here")
 
 
-# Parsers take what JSON gave, which can be anything; hence Any.
-
-
-def _parse_string(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
-        raise FrameError("expected a short string")
-    return value
-
-
-def _parse_int(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise FrameError("expected an integer")
-    return value
-
-
-def _parse_float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e15 < value < 1e15:
-        raise FrameError("expected a number")
-    return float(value)
-
-
-def _parse_bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise FrameError("expected true or false")
-    return value
-
-
-def _parse_names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise FrameError("expected a list")
-    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-    if len(items) > _LONGEST_LIST:
-        raise FrameError("expected a shorter list")
-    return tuple(map(_parse_string, items))
-
-
-def _parse_dict(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise FrameError(f"{what}: expected an object")
-    fields: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  -- JSON has no other keys
-    return fields
-
-
-def _parse_object(value: Any, cls: type[Any]) -> Any:
-    value = _parse_dict(value, cls.__name__)
-    arguments: dict[str, Any] = {}
-    for name, (parse, is_required) in _PARSERS_OF[cls].items():
-        if name in value:
-            arguments[name] = parse(value[name])
-        elif is_required:
-            raise FrameError(f"{cls.__name__}: {name} is missing")
-    try:
-        return cls(**arguments)
-    except ValueError as error:  # a validator: out of range
-        raise FrameError(f"{cls.__name__}: {error.args[0] if error.args else error}") from None
-
-
-def _parser(wanted: Any) -> Callable[[Any], Any]:
-    if isinstance(wanted, types.UnionType):  # X | None is the only one that messages use
-        inner = _parser(next(member for member in get_args(wanted) if member is not type(None)))
-        return lambda value: None if value is None else inner(value)
-    if get_origin(wanted) is tuple:
-        return _parse_names
-    if attrs.has(wanted):
-        return lambda value: _parse_object(value, wanted)
-    return _PLAIN_PARSERS[wanted]
-
-
-_PLAIN_PARSERS: Mapping[type, Callable[[Any], Any]] = {
-    str: _parse_string,
-    int: _parse_int,
-    float: _parse_float,
-    bool: _parse_bool,
-}
-
 _CLASS_OF: Mapping[str, type[Any]] = {cls.__name__: cls for cls in get_args(Payload)}
 _KIND_OF = {cls: kind for kind, cls in _CLASS_OF.items()}
-_VALUES = (*_CLASS_OF.values(), Process, _messages.Grant, _messages.PromiseRequest, _messages.PromiseResponse)
-_FIELDS_OF = {cls: tuple(field.name for field in attrs.fields(cls)) for cls in _VALUES}
-_PARSERS_OF = {
-    cls: {
-        field.name: (_parser(get_type_hints(cls)[field.name]), field.default is attrs.NOTHING)
-        for field in attrs.fields(cls)
-    }
-    for cls in _VALUES
-}

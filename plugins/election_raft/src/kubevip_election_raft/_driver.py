@@ -1,4 +1,6 @@
-"""Input and output of a node, in the order that it demands: persist, then send, then tell. It decides nothing.
+"""Input and output of a node, in the order that it demands: what may leave early, the disk, the rest.
+
+It decides nothing.
 
 Whatever happens is put to the node at once, in the task in which it happened, unless the disk is at work: then it
 waits its turn. So an answer to a heartbeat leaves before the task that read it goes back to sleep.
@@ -18,7 +20,6 @@ from typing import Protocol
 import anyio.lowlevel
 from anyio import CapacityLimiter, Event, create_task_group, move_on_after, to_thread
 
-from kubevip_election_raft._messages import HardState
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Outgoing, Ready, SoftState
 
@@ -46,9 +47,9 @@ class Clock(Protocol):
 
 
 class Disk(Protocol):
-    """What keeps the hard state."""
+    """What keeps what a node wants to persist."""
 
-    def save(self, state: HardState) -> float:
+    def save(self, ready: Ready) -> float:
         """Save and sync; return how long it took in seconds. May block, and is called in a thread."""
         ...
 
@@ -107,14 +108,12 @@ class Driver:
 
     def _perform(self, action: Action) -> None:
         ready = action(self.node, self._clock.now())
-        if ready.hard_state is None:
-            self._emit(ready)
-        else:
+        if ready.early:
+            self._send(ready.early)
+        if ready.needs_disk:
             self._unsaved = ready
             self._save_wanted.set()
-
-    def _emit(self, ready: Ready) -> None:
-        if ready.messages:
+        elif ready.messages:
             self._send(ready.messages)
         self._changed(self.node.state)
         if self.node.deadline < self._sleeping_until:
@@ -126,14 +125,15 @@ class Driver:
             self._save_wanted = Event()
             ready = self._unsaved
             assert ready is not None
-            assert ready.hard_state is not None
-            seconds = await to_thread.run_sync(partial(self._disk.save, ready.hard_state), limiter=limiter)
+            seconds = await to_thread.run_sync(partial(self._disk.save, ready), limiter=limiter)
             if seconds > LATE_SAVE * self.node.timing.promise_seconds:
                 logger.warning(
                     "saving the vote took %.0f ms; a slower timing profile would suit this disk", seconds * 1e3
                 )
             self._unsaved, self._catches_up = None, True
-            self._emit(ready)
+            if ready.messages:
+                self._send(ready.messages)
+            self._perform(partial(_saved, ready))
             self._saved.set()
             while self._inbox and self._unsaved is None:
                 self._take_oldest()
@@ -171,3 +171,7 @@ def _tick(node: Node, now: float) -> Ready:
 
 def _suspended(node: Node, now: float) -> Ready:
     return node.suspended(now)
+
+
+def _saved(ready: Ready, node: Node, now: float) -> Ready:
+    return node.saved(ready, now)

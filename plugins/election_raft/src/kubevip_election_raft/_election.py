@@ -1,4 +1,4 @@
-"""The election that the core sees: any number of groups, all held by the leader of one raft group."""
+"""The election that the core sees: any number of groups, each held by the member that the raft group agreed on."""
 
 from __future__ import annotations
 
@@ -17,47 +17,34 @@ from anyio import (
     sleep,
     sleep_forever,
 )
-from attrs import define
+from anyio.abc import TaskGroup
 
-from kubevip import Candidacy, Cause, Following, Latest, Leading
+from kubevip import Candidacy, Latest
 from kubevip.errors import ElectionError
 from kubevip_election_raft._driver import Clock, Driver
-from kubevip_election_raft._messages import NOT_STANDING, Message, Process, Release, TransferRequest, TransferResponse
+from kubevip_election_raft._messages import (
+    Message,
+    MoveRequest,
+    MoveResponse,
+    Offer,
+    OffersResponse,
+    Process,
+    Release,
+)
 from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Ready, Rise, Role, SoftState
+from kubevip_election_raft._ready import Ready, Role, SoftState
+from kubevip_election_raft._seat import Seat
 
 logger = logging.getLogger("kubevip.raft")
 
-#: How long `move` waits for the leader's answer, and for the target to lead.
+#: How long `move` waits for the leader's answer, and for the target to hold the group.
 ANSWER_SECONDS, MOVE_SECONDS = 1.0, 5.0
 
+#: How long `relieve` waits for the leader's answer, and for others to take over.
+RELIEF_ANSWER_SECONDS, RELIEF_SECONDS = 0.3, 0.8
 
-@define(kw_only=True, eq=False)
-class Seat:
-    """One candidacy.
-
-    Its terms lie above `above`, the last one that the group had before. They are those of raft, but for a group that
-    stands again while this member leads on: then they are ahead of raft's by what is needed not to repeat.
-    """
-
-    candidacy: Candidacy
-    above: int
-    term: int = -1
-    following: Following | None = None
-    _ahead: int | None = None
-
-    def tell(self, state: SoftState, valid_until: float, cause: Cause | None) -> None:
-        """Report what `state` means for the group: each renewal, and each change of the leader."""
-        if valid_until > -math.inf:
-            if self._ahead is None:
-                self._ahead = max(0, self.above + 1 - state.term)
-            self.term, self.following = state.term + self._ahead, None
-            self.candidacy.report(Leading(term=self.term, valid_until=valid_until, cause=cause))
-            return
-        following = Following(leader=state.leader if state.role is not Role.LEADER else None)
-        if following != self.following:
-            self.following = following
-            self.candidacy.report(following)
+#: Whether a target holds a group already is seen from the promises of this member, which change without notice.
+LOOK_SECONDS = 0.002
 
 
 class RaftElection:
@@ -87,17 +74,17 @@ class RaftElection:
         )
         self._last_terms = last_terms
         self._driver: Driver | None = None
+        self._tasks: TaskGroup | None = None
         self._seats: dict[str, Seat] = {}
+        self._is_leaving = False
+        self._offers_changed = Event()
         self._state: Latest[SoftState | None] = Latest(None)
-        self._told: tuple[object, ...] = ()
-        self._rise: Rise | None = None
-        self._cause: Cause | None = None  # what `_rise` is to the core
-        self._yielding = Event()
-        self._answers: dict[int, Callable[[str], None]] = {}
+        self._withdrawing: set[str] = set()
+        self._answers: dict[int, Callable[[MoveResponse | OffersResponse], None]] = {}
 
     @property
     def follows_fitness(self) -> bool:
-        """Always true: heartbeats carry every member's fitness, and an unfit leader hands over to a fit one."""
+        """Always true: the leader knows every member's fitness, and places groups on fit ones."""
         return True
 
     async def run(self, driver: Driver) -> None:
@@ -107,12 +94,13 @@ class RaftElection:
         """
         self._driver = driver
         async with create_task_group() as tg:
+            self._tasks = tg
             tg.start_soon(driver.run)
-            tg.start_soon(self._yield_when_asked)
+            tg.start_soon(self._tell_offers)
 
     async def campaign(self, candidacy: Candidacy) -> None:
-        """Stand for a group until cancelled; the last candidacy that goes hands leadership over."""
-        seat = Seat(candidacy=candidacy, above=self._last_terms.get(candidacy.group, -1))
+        """Stand for a group until cancelled; then give it back, and leadership with the last one."""
+        seat = Seat(candidacy=candidacy, term=self._last_terms.get(candidacy.group, 0))
         self._seats[candidacy.group] = seat
         try:
             async with create_task_group() as tg:
@@ -123,24 +111,58 @@ class RaftElection:
         except get_cancelled_exc_class():
             self._leave_seat(seat)
             with move_on_after(candidacy.grace_seconds, shield=True):
-                await self._release_if_last()
+                await self._release(candidacy.group)
             raise
         finally:
             self._leave_seat(seat)
 
-    async def move(self, group: str, to: str) -> None:
-        """Hand leadership, and with it every group, over to `to`; return when it leads.
+    async def relieve(self) -> None:
+        """Have everything that is held here placed elsewhere; return when nothing is held here any more.
 
-        :raises ElectionError: when it is no member, cannot be reached, or does not lead in time.
+        Returns early when nobody can take it, and in any case within 1.1 s. From now on this member stands for nothing
+        that others can take.
+        """
+        driver = self._driver
+        if driver is None:
+            return
+        self._is_leaving = True
+        request = self._rng.getrandbits(32) or 1
+        kept: Latest[int | None] = Latest(None)
+        self._answers[request] = lambda response: kept.set(getattr(response, "kept", None))
+        offers = self._offers()
+
+        def leave(node: Node, now: float) -> Ready:
+            ready = node.offer(offers, now, is_leaving=True, request=request)
+            if node.state.role is Role.LEADER:
+                kept.set(node.held_by_me)
+            return ready
+
+        try:
+            driver.do("offers", leave)
+            with move_on_after(RELIEF_ANSWER_SECONDS):
+                await kept.wait_until(lambda count: count is not None)
+            if (left := kept.value) is not None:
+                with move_on_after(RELIEF_SECONDS):
+                    await self._state.wait_until(lambda state: state is not None and self._count(state) <= left)
+        finally:
+            self._answers.pop(request, None)
+
+    async def move(self, group: str, to: str) -> None:
+        """Move `group` to the member `to`; return when that holds it.
+
+        :raises ElectionError: when it is no member, cannot be reached, or does not hold it in time.
         """
         if to not in self._members:
             raise ElectionError(f"{to!r} is not a member (members: {', '.join(self._members)})")
-        refusal = await self._ask_leader(to)
+        refusal = await self._ask_leader(group, to)
         if refusal:
             raise ElectionError(f"group {group!r} is not moved to {to}: {refusal}")
+        driver = self._driver
+        assert driver is not None  # the leader was asked through it
         try:
             with fail_after(MOVE_SECONDS):
-                await self._state.wait_until(lambda state: state is not None and state.leader == to)
+                while driver.node.promised_to(group, self._clock.now()) != to:
+                    await sleep(LOOK_SECONDS)
         except TimeoutError:
             raise ElectionError(f"{to} did not take over within {MOVE_SECONDS:.0f} s") from None
 
@@ -152,26 +174,30 @@ class RaftElection:
 
     def changed(self, state: SoftState) -> None:
         """Take what the node is now, after everything that happened to it."""
-        told = (state.role, state.term, state.leader, state.yielding_to)
-        if told != self._told:
-            self._log(state)
-            self._told = told
-            self._state.set(state)
-            if state.yielding_to is not None:
-                self._yielding.set()
-        elif self._state.value is not None and state.lease_until == self._state.value.lease_until:
-            return  # nothing that anybody outside would notice
+        before = self._state.value
+        if before is not None and (state.role, state.term, state.leader) == (before.role, before.term, before.leader):
+            if state.holdings is before.holdings and state.leaving is before.leaving and state.agreed is before.agreed:
+                return  # nothing that anybody outside would notice
         else:
-            self._state.set(state)
+            self._log(state)
+        self._state.set(state)
         for seat in tuple(self._seats.values()):
             self._tell(seat, state)
+        for group in state.leaving:
+            if group not in self._withdrawing and self._tasks is not None:
+                self._withdrawing.add(group)
+                self._tasks.start_soon(self._withdraw, group)
 
     def receive(self, sender: Process, message: Message) -> None:
         """Take a message of a peer."""
         assert self._driver is not None  # the transport runs within `run`
-        if isinstance(message, TransferResponse) and (answer := self._answers.pop(message.request, None)) is not None:
-            answer(message.refusal)
-        self._driver.do((sender.name, type(message)), lambda node, now: node.step(sender, message, now))
+        if isinstance(message, MoveResponse | OffersResponse):
+            answer = self._answers.pop(message.request, None)
+            if answer is not None:
+                answer(message)
+        # of one kind the newest says everything, but for a release, which speaks of its claims only
+        about = message.claims if isinstance(message, Release) else ()
+        self._driver.do((sender.name, type(message), about), lambda node, now: node.step(sender, message, now))
 
     def lost(self, peer: str) -> None:
         """Take the hint that a connection from or to a peer ended."""
@@ -179,19 +205,15 @@ class RaftElection:
         self._driver.do((peer, "lost"), lambda node, now: node.disconnected(peer, now))
 
     def _tell(self, seat: Seat, state: SoftState) -> None:
+        holding = state.holdings.get(seat.candidacy.group)
         # The order of the two readings matters: a stall between them makes the tenure end earlier, never later.
         anyio_now = current_time()
-        left = state.lease_until - self._clock.now()
-        holds = state.role is Role.LEADER and left > 0 and state.yielding_to is None
-        if holds and state.rise is not None and state.rise is not self._rise:
-            self._rise, self._cause = state.rise, _cause_of(state.rise, anyio_now - self._clock.now())
-        seat.tell(state, anyio_now + left if holds else -math.inf, self._cause)
+        now = self._clock.now()
+        left = holding.until - now if holding is not None else 0.0
+        seat.tell(state, holding, anyio_now + left if left > 0 else -math.inf, anyio_now - now)
 
     def _log(self, state: SoftState) -> None:
-        before = self._told[:3]
         match state.role:
-            case _ if (state.role, state.term, state.leader) == before:
-                logger.info("handing over term=%d to=%s", state.term, state.yielding_to)
             case Role.LEADER:
                 logger.info("leading term=%d members=%s", state.term, ",".join(self._members))
             case Role.FOLLOWER if state.leader is not None:
@@ -201,11 +223,14 @@ class RaftElection:
 
     # Standing and leaving
 
+    def _offers(self) -> tuple[Offer, ...]:
+        return tuple(seat.offer() for seat in self._seats.values())
+
     def _leave_seat(self, seat: Seat) -> None:
         group = seat.candidacy.group
         if self._seats.get(group) is seat:
             del self._seats[group]
-            self._last_terms[group] = max(seat.term, seat.above)
+            self._last_terms[group] = seat.term
 
     async def _follow_fitness(self, candidacy: Candidacy) -> None:
         seen = -1
@@ -215,54 +240,60 @@ class RaftElection:
 
         while True:
             seen = await candidacy.fitness.wait_until(is_new)
-            self._set_fitness()
+            self._offers_changed.set()
 
-    def _set_fitness(self) -> None:
-        fitness = min((seat.candidacy.fitness.value for seat in self._seats.values()), default=NOT_STANDING)
+    async def _tell_offers(self) -> None:
+        """Tell the node what this member stands for; once for all that changes in the same moment."""
+        while True:
+            await self._offers_changed.wait()
+            self._offers_changed = Event()
+            self._offer()
+
+    def _offer(self) -> None:
         if self._driver is not None:
-            self._driver.do("fitness", lambda node, now: node.set_fitness(fitness, now))
+            offers, is_leaving = self._offers(), self._is_leaving
+            self._driver.do("offers", lambda node, now: node.offer(offers, now, is_leaving=is_leaving))
 
-    async def _release_if_last(self) -> None:
-        """The addresses of a candidacy that ended are gone. If it was the last, somebody else shall lead."""
-        self._set_fitness()
-        if self._seats or self._driver is None:
+    async def _withdraw(self, group: str) -> None:
+        """Give back what somebody else is to hold, when nothing of it is up here any more."""
+        try:
+            seat = self._seats.get(group)  # it was told already that it does not hold the group
+            if seat is not None and self._driver is not None:
+                await seat.withdrawn(self._driver.node.timing.lease_seconds)
+            if self._driver is not None:
+                self._driver.do(("withdrawn", group), lambda node, now: node.release_leaving((group,), now))
+        finally:
+            self._withdrawing.discard(group)
+
+    async def _release(self, group: str) -> None:
+        """The address of a candidacy that ended is gone. If it was the last, somebody else shall lead."""
+        if self._driver is None:
+            return
+        self._driver.do(("release", group), lambda node, now: node.release((group,), now))
+        self._offer()
+        if self._seats:
             return
         has_heir = Latest(False)
 
-        def release(node: Node, now: float) -> Ready:
-            ready = node.release(now)
-            messages = [outgoing.message for outgoing in ready.messages]
-            has_heir.set(any(isinstance(message, Release) and message.heir is not None for message in messages))
-            return ready
+        def resign(node: Node, now: float) -> Ready:
+            has_heir.set(node.has_heir(now))
+            return node.resign(now)
 
-        self._driver.do("release", release)
+        self._driver.do("resign", resign)
         if has_heir.value:  # stay and vote until it leads
             await self._state.wait_until(
                 lambda state: state is not None and state.leader not in (None, self._process.name)
             )
 
-    async def _yield_when_asked(self) -> None:
-        """Withdraw everything, then release: the node wants another member to lead."""
-        while True:
-            await self._yielding.wait()
-            self._yielding = Event()
-            for seat in tuple(self._seats.values()):  # each was told already that it does not lead
-                await self._withdrawn(seat.candidacy)
-            if self._driver is not None:
-                self._driver.do(
-                    "yield", lambda node, now: node.release(now) if node.state.yielding_to else node.tick(now)
-                )
-
-    async def _withdrawn(self, candidacy: Candidacy) -> None:
-        if candidacy.withdrawn is not None:
-            await candidacy.withdrawn()
-        elif (state := self._state.value) is not None and state.lease_until > -math.inf:
-            await sleep(max(0.0, state.lease_until - self._clock.now()))
+    def _count(self, state: SoftState) -> int:
+        """Return how many groups are held here, or are to be."""
+        placed = sum(placement.process == self._process for placement in state.agreed.placements.values())
+        return placed + len(state.leaving)
 
     # Moving
 
-    async def _ask_leader(self, to: str) -> str:
-        """Ask whoever leads to hand over to `to`; return the refusal, or "" when it begins to."""
+    async def _ask_leader(self, group: str, to: str) -> str:
+        """Ask whoever leads to place `group` on `to`; return the refusal, or "" when it did."""
         state, driver = None, self._driver
         with move_on_after(ANSWER_SECONDS):
             state = await self._state.wait_until(lambda state: state is not None and state.leader is not None)
@@ -271,16 +302,17 @@ class RaftElection:
         refusal: Latest[str | None] = Latest(None)
         if state.leader == self._process.name:
 
-            def transfer(node: Node, now: float) -> Ready:
-                refusal.set(node.transfer(to, now))
+            def move(node: Node, now: float) -> Ready:
+                refusal.set(node.move(group, to, now))
                 return node.tick(now)
 
-            driver.do("transfer", transfer)
+            driver.do("move", move)
             return await self._answer(refusal, state.leader)
-        request, leader = self._rng.getrandbits(32), state.leader
-        self._answers[request] = refusal.set
+        request, leader = self._rng.getrandbits(32) or 1, state.leader
+        self._answers[request] = lambda response: refusal.set(getattr(response, "refusal", None))
+        message = MoveRequest(request=request, group=group, to=to)
         try:
-            driver.do("request", lambda node, now: node.request(leader, TransferRequest(request=request, to=to)))
+            driver.do("request", lambda node, now: node.request(leader, message, now))
             return await self._answer(refusal, leader)
         finally:
             self._answers.pop(request, None)
@@ -289,9 +321,3 @@ class RaftElection:
         with move_on_after(ANSWER_SECONDS):
             return await refusal.wait_until(lambda text: text is not None) or ""
         return f"the leader {leader} does not answer"
-
-
-def _cause_of(rise: Rise, offset: float) -> Cause:
-    """Return the same in the time of the event loop, which is `offset` ahead of the node's clock."""
-    silent_since = None if rise.silent_since is None else rise.silent_since + offset
-    return Cause(why=rise.why, silent_since=silent_since, stood_at=rise.stood_at + offset)

@@ -66,7 +66,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
     storage = Storage(host.state_dir / "raft", cluster=config.cluster, member=own.name)
     async with AsyncExitStack() as stack:
         stack.enter_context(storage.locked())
-        hard_state = await to_thread.run_sync(storage.load)
+        saved = await to_thread.run_sync(storage.load)
         timing = await _timing_here(timing, storage)
         if timing.promise_seconds > config.time_spans.promise_seconds:
             logger.warning(
@@ -83,7 +83,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             process=process,
             members=members,
             timing=timing,
-            hard_state=hard_state,
+            saved=saved,
             rng=rng,
             now=clock.now(),
             stands_first=config.stand_first,

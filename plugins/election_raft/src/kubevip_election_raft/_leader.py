@@ -1,65 +1,91 @@
-"""What a leader keeps while it leads: its lease, when to speak next, and to whom it yields."""
+"""What a leader keeps while it leads: how far each log is, when it was heard, and when to speak next."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from kubevip_election_raft._messages import NOT_STANDING
-from kubevip_election_raft._peers import Peers
-from kubevip_election_raft._promise import Lease
-from kubevip_election_raft._ready import Rise
+from attrs import define
+
+from kubevip_election_raft._log import Log
+from kubevip_election_raft._messages import AppendResponse
 from kubevip_election_raft._timing import Timing
+
+
+@define(kw_only=True)
+class Progress:
+    """How far the log of one follower is known to agree (`matched`), and where to go on (`next_index`; 3.5).
+
+    `contact`: when the newest round was sent that it answered.
+    """
+
+    next_index: int
+    matched: int = 0
+    contact: float = -math.inf
 
 
 class Leader:
     """One leadership, from its election to its end."""
 
-    def __init__(self, lease: Lease, peers: Peers, timing: Timing, rise: Rise, now: float) -> None:
-        self.lease, self.rise = lease, rise
-        self._peers, self._timing = peers, timing
-        self._give_up_at = now + 2 * timing.promise_seconds
+    def __init__(self, term: int, peers: Iterable[str], log: Log, timing: Timing, now: float) -> None:
+        self.term = term
+        self._log, self._timing = log, timing
+        self.followers = {name: Progress(next_index=log.last_index + 1) for name in peers}
+        self._sent: dict[int, float] = {}  # by round, when it was sent
+        self._round = 0
+        self._began_at = now
         self.beat_at = now
-        self.yielding_to: str | None = None
-        self.yields_because = ""
 
     @property
     def ends_at(self) -> float:
-        """When it is no leader any more: with its lease, or without one after two promises (CheckQuorum, 6.2)."""
-        return self.lease.until if self.lease.is_held else self._give_up_at
+        """When it is no leader any more, unless a majority answers (CheckQuorum, 6.2)."""
+        contacts = sorted((*(follower.contact for follower in self.followers.values()), math.inf), reverse=True)
+        newest = contacts[len(contacts) // 2]  # of the majority, this leader included
+        return max(newest + self._timing.promise_seconds, self._began_at + 2 * self._timing.promise_seconds)
 
-    def heirs(self, now: float) -> tuple[str, ...]:
-        """Return who can succeed, best first."""
-        return self._peers.order_heirs(heard_since=now - self._timing.promise_seconds)
+    @property
+    def has_quorum(self) -> bool:
+        """Whether a majority ever answered."""
+        answered = sum(follower.contact > -math.inf for follower in self.followers.values())
+        return answered + 1 > (len(self.followers) + 1) // 2
+
+    def begin_round(self, now: float) -> int:
+        """Begin a round of entries; its answers count from now."""
+        for round_ in [round_ for round_, at in self._sent.items() if at + self._timing.promise_seconds < now]:
+            del self._sent[round_]
+        self._round += 1
+        self._sent[self._round] = now
+        return self._round
 
     def plan_beat(self, now: float) -> None:
-        """Plan the next heartbeat: one interval after this one was due, or soon while there is no lease yet."""
-        if self.lease.is_held:
+        """Plan the next heartbeat: one interval after this one was due, or soon while nobody answered yet."""
+        if self.has_quorum:
             due = max(min(self.beat_at, now), now - self._timing.heartbeat_seconds / 2)
             self.beat_at = due + self._timing.heartbeat_seconds
         else:
             self.beat_at = now + self._timing.ask_seconds
 
-    def refused(self, wait_seconds: float, now: float) -> None:
-        """A voter is bound for so long: without a lease, ask again exactly then."""
-        if not self.lease.is_held:
-            self.beat_at = min(self.beat_at, now + wait_seconds)
+    def answered(self, name: str, response: AppendResponse) -> float | None:
+        """Take an answer of this term into account; return when its round was sent, if that is known."""
+        follower = self.followers[name]
+        sent_at = self._sent.get(response.round)
+        if sent_at is not None:
+            follower.contact = max(follower.contact, sent_at)
+        if response.matched is not None:
+            follower.matched = max(follower.matched, min(response.matched, self._log.last_index))
+            follower.next_index = max(follower.next_index, follower.matched + 1)
+        else:
+            self._go_back(follower, response)
+        return sent_at
 
-    def yield_to(self, to: str, because: str) -> None:
-        """Want `to` to lead. What is held here is to be withdrawn first."""
-        self.yielding_to, self.yields_because = to, because
+    def committed(self) -> int:
+        """Return up to where a majority has saved the log, entries of this term only (3.6.2)."""
+        saved = sorted((*(follower.matched for follower in self.followers.values()), self._log.saved), reverse=True)
+        index = saved[len(saved) // 2]
+        return index if self._log.term_at(index) == self.term else self._log.commit
 
-    def refusal(self, to: str, now: float) -> str:
-        """Say why leadership cannot be handed over to the member `to` now; "" if it can."""
-        if self.yielding_to not in (None, to):
-            return f"leadership is being handed over to {self.yielding_to} at the moment"
-        peer = self._peers[to]
-        if peer.heard_at < now - self._timing.promise_seconds:
-            silent = (
-                "was never heard" if peer.heard_at == -math.inf else f"was last heard {now - peer.heard_at:.1f} s ago"
-            )
-            return f"{to} does not answer; it {silent}"
-        if peer.fitness == NOT_STANDING:
-            return f"{to} stands for no group"
-        if peer.is_silent:
-            return f"{to} started a moment ago and keeps silent; try again"
-        return ""
+    def _go_back(self, follower: Progress, response: AppendResponse) -> None:
+        """Go back to where the logs may agree: past the follower's whole conflicting term at once (3.5)."""
+        last = self._log.last_of_term(response.hint_term, follower.next_index) if response.hint_term else None
+        wanted = last + 1 if last is not None else max(response.hint_index, 1)
+        follower.next_index = max(min(wanted, follower.next_index), follower.matched + 1)

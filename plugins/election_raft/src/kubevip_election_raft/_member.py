@@ -1,21 +1,26 @@
-"""What a member is, and how it changes its role; what happens to it is in `_node`.
+"""What a member is, and how it changes its role; what makes it change is in `_elector`, `_replicator` and `_node`.
 
-FOLLOWER -> PRE_CANDIDATE (asks whether it would be elected; Raft thesis 9.6) -> CANDIDATE -> LEADER. A leader whose
-lease is over is one no more (CheckQuorum, 6.2): there is no leader without the promises of a majority.
+FOLLOWER -> PRE_CANDIDATE (asks whether it would be elected; Raft thesis 9.6) -> CANDIDATE -> LEADER. A leader that a
+majority does not answer is one no more (CheckQuorum, 6.2). What a member holds is none of this: it goes on with it
+whoever leads, for as long as a majority promises.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from kubevip_election_raft._ballot import Ballot
+from kubevip_election_raft._entries import Entry, GroupState, Place, Process, Saved
+from kubevip_election_raft._holder import Holder
 from kubevip_election_raft._leader import Leader
-from kubevip_election_raft._messages import HardState, Message, Process, PromiseRequest, PromiseResponse, Release
+from kubevip_election_raft._log import Log
+from kubevip_election_raft._messages import Claim, Message, Offers, Release
 from kubevip_election_raft._peers import Peers
-from kubevip_election_raft._promise import Lease
-from kubevip_election_raft._ready import Outgoing, Ready, Role, SoftState
+from kubevip_election_raft._placement import Placer
+from kubevip_election_raft._promise import Answer
+from kubevip_election_raft._ready import Outgoing, Ready, Rise, Role, SoftState
 from kubevip_election_raft._standing import Standing
 from kubevip_election_raft._timing import Timing
 from kubevip_election_raft._voter import Voter
@@ -30,7 +35,7 @@ class Member:
         process: Process,
         members: Sequence[str],
         timing: Timing,
-        hard_state: HardState,
+        saved: Saved,
         rng: Random,
         now: float,
         stands_first: bool = False,
@@ -38,58 +43,49 @@ class Member:
         """Start as a follower that keeps silent for one longest promise.
 
         :param members: names of all voters in the order that all of them share; `process.name` is one of them.
-        :param hard_state: what the last run of this member left on its disk.
+        :param saved: what the last run of this member left on its disk.
         :param stands_first: stand before the others when the group forms; nothing more.
         """
         self.process, self.members, self.timing = process, tuple(members), timing
         self.peers = Peers(name for name in self.members if name != process.name)
+        self.offers = Offers(version=0)
         self._quorum = len(self.members) // 2 + 1
-        self._persisted = hard_state
+        self._persisted = saved.hard_state
+        self._early: list[Outgoing] = []
         self._outgoing: list[Outgoing] = []
-        self._round = 0
-        self._voter = Voter(hard_state=hard_state, promise_seconds=timing.promise_seconds, now=now)
+        self._log = Log(saved.snapshot, saved.entries)
+        self._agreed = saved.snapshot.state
+        self._voter = Voter(hard_state=saved.hard_state, log=self._log, promise_seconds=timing.promise_seconds, now=now)
+        self._holder = Holder(process, timing)
+        self._holder.voters, self._holder.quorum = frozenset(self.members), self._quorum
         self._standing = Standing(process.name, self.members.index(process.name), timing, rng)
         self._standing.form(self._voter.silent_until, stands_first=stands_first)
 
         self._role = Role.FOLLOWER
         self._leader_name: str | None = None
-        self._last_word: tuple[str, float] | None = None  # why there is no leader any more, and since when
-        self._released_term = -1  # the leader of this term said that it holds and leads no more
-        self._bound_until = -math.inf  # promises to an earlier lease of this process may run until then
+        self._resigned_term = -1  # the leader of this term said that it leads no more
+        self._is_succession = False  # whether this candidate stands because the leader is known to be gone
         self._ballot = Ballot((), now)
         self._stood_at = self._give_up_at = now
-        self._lease: Lease | None = None  # of candidates and leaders
         self._leader: Leader | None = None  # of leaders
+        self._placer: Placer | None = None  # of leaders
 
     @property
     def state(self) -> SoftState:
         """What this member is now."""
-        leader = self._leader
-        if leader is None:
-            return SoftState(role=self._role, term=self.term, leader=self._leader_name, lease_until=-math.inf)
         return SoftState(
             role=self._role,
             term=self.term,
             leader=self._leader_name,
-            lease_until=leader.lease.until,
-            yielding_to=leader.yielding_to,
-            rise=leader.rise,
+            holdings=self._holder.holdings,
+            leaving=self._holder.leaving,
+            agreed=self._agreed,
         )
 
     @property
     def term(self) -> int:
         """The current term."""
         return self._voter.hard_state.term
-
-    @property
-    def deadline(self) -> float:
-        """When `tick` wants to be called, if nothing else happens before."""
-        if self._leader is not None:
-            return min(self._leader.beat_at, self._leader.ends_at)
-        if self._role is Role.FOLLOWER:
-            return self._standing.at if self._standing.is_candidate else math.inf
-        campaign_at = self._free_at if self._role is Role.PRE_CANDIDATE and self._has_won else math.inf
-        return min(self._ballot.ask_at, self._give_up_at, campaign_at)
 
     # Changes of role
 
@@ -99,54 +95,87 @@ class Member:
         self._voter.adopt(term)
 
     def _follow(self, leader: str | None, now: float) -> None:
-        """Become a follower. What a lease promised is left to run out; a grant that never held is given back."""
-        lease = self._lease
-        if lease is not None and lease.is_held:
-            self._bound_until = max(self._bound_until, lease.voters_bound_until)
-        elif lease is not None and now >= self._bound_until:
-            self._voter.promises.release(self.process, lease.grant)
-            self._send_all(tuple(self.peers), Release(grant=lease.grant))
-        self._role, self._leader_name, self._lease, self._leader = Role.FOLLOWER, leader, None, None
+        """Become a follower. What is held is held on; what was decided and is not committed is asked for no more."""
+        if self._leader is not None:
+            self._holder.forget_uncommitted(now)
+        self._role, self._leader_name, self._leader, self._placer = Role.FOLLOWER, leader, None, None
+        self._is_succession = False
         self._standing.wait(now + self.timing.promise_seconds)
 
-    # Promises to this member
+    # What is agreed
 
-    def _new_round(self, lease: Lease, now: float) -> PromiseRequest:
-        """Begin a round of promises with one's own; nobody else is asked before `now`."""
-        self._round += 1
-        request = lease.ask(self._round, now)
-        lease.answer(self.process.name, self._voter.promise(self.process, request, now))
-        return request
+    def _commit(self, index: int, now: float) -> bool:
+        """Take everything up to `index` as agreed; return whether anything is new."""
+        newly = self._log.commit_to(index)
+        if newly:
+            self._agree(self._agreed.after(newly), _groups_of(newly), now)
+        return bool(newly)
 
-    def _learn_promise(self, voter: str, promise: PromiseResponse | None, now: float) -> None:
-        if self._lease is None or promise is None:
+    def _agree(self, agreed: GroupState, groups: Iterable[str], now: float) -> None:
+        """Do what follows from a new state in which `groups` may be placed differently."""
+        before, self._agreed = self._agreed, agreed
+        for group in groups:
+            old = before.placements.get(group)
+            self._obey(group, now, old.process if old is not None else None)
+
+    def _obey(self, group: str, now: float, before: Process | None) -> None:
+        """Hold `group`, or hold it no more, as is agreed. `before` is who was to hold it until now."""
+        placement = self._agreed.placements.get(group)
+        if placement is not None and placement.process == self.process:
+            self._claim(group, now, before, is_committed=True)
             return
-        asked_at = self._lease.answer(voter, promise)
-        if asked_at is not None:
-            self.peers[voter].round_trip_seconds = now - asked_at
-        if self._leader is not None and not promise.is_given:
-            self._leader.refused(promise.wait_seconds, now)
+        claim = self._holder.withdraw(group, now)
+        if claim is not None:
+            self._give_back((claim,), now)
+
+    def _claim(self, group: str, now: float, before: Process | None, *, is_committed: bool) -> None:
+        """Ask for `group`, which is placed here by the agreed state or by this leader's newest decision."""
+        wanted = self._placer.wanted if self._placer is not None and not is_committed else self._agreed.placements
+        placement = wanted[group]
+        peer = self.peers.get(before.name) if before is not None else None
+        silent_since = peer.heard_at if peer is not None and peer.heard_at > -math.inf else None
+        stood_at = self._stood_at if self._leader is not None and silent_since is not None else now
+        if silent_since is not None and stood_at < silent_since:
+            stood_at = now
+        rise = Rise(why=placement.why, silent_since=silent_since, stood_at=stood_at)
+        self._holder.place(group, placement.grant, rise, is_committed=is_committed, now=now)
+
+    def _give_back(self, claims: tuple[Claim, ...], now: float) -> None:
+        """Tell every voter that nothing is up under `claims`."""
+        self._send_early(tuple(self.peers), Release(claims=claims))
+        self._answer(self._voter.release(self.process, claims, self._agreed.placements, now), now)
+
+    def _answer(self, answers: Iterable[Answer], now: float) -> None:
+        """Tell those whose requests waited."""
+        for process, response in answers:
+            if process == self.process:
+                self._holder.answer(self.process.name, response, now)
+            else:
+                self._send(process.name, response)
 
     # Small things
 
-    @property
-    def _free_at(self) -> float:
-        """When this member's own voter is free for it; a time in the past if it is."""
-        return self._voter.free_at(self.process)
-
-    @property
-    def _has_won(self) -> bool:
-        return len(self._ballot.granted) + 1 >= self._quorum
-
     def _send(self, to: str, message: Message) -> None:
+        """Send when everything that this member decided is on its disk."""
         self._outgoing.append(Outgoing(to=to, message=message))
 
-    def _send_all(self, names: Sequence[str], message: Message) -> None:
-        self._outgoing.extend(Outgoing(to=name, message=message) for name in names)
+    def _send_early(self, names: Iterable[str], message: Message) -> None:
+        """Send what does not depend on this member's disk."""
+        self._early.extend(Outgoing(to=name, message=message) for name in names)
 
     def _ready(self) -> Ready:
         hard_state = self._voter.hard_state
         changed = hard_state if hard_state != self._persisted else None
         self._persisted = hard_state
+        snapshot, entries = self._log.take_unsaved()
+        early, self._early = tuple(self._early), []
         messages, self._outgoing = tuple(self._outgoing), []
-        return Ready(hard_state=changed, messages=messages)
+        return Ready(early=early, hard_state=changed, snapshot=snapshot, entries=entries, messages=messages)
+
+
+def _groups_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the groups that entries decide about, each once."""
+    commands = [entry.command for entry in entries]
+    return tuple(
+        dict.fromkeys(placed.group for command in commands if isinstance(command, Place) for placed in command.placed)
+    )

@@ -4,41 +4,75 @@ It reads no clock, opens no socket, draws chance from the `rng` that it is given
 
 1. calls `step` for each message, `tick` at `deadline`, and the other methods when what they name happens, always with
    the `now` of one clock that goes on while the machine sleeps (CLOCK_BOOTTIME), read right before the call;
-2. writes `Ready.hard_state`, if there is one, to stable storage before anything else, and one Ready after the other;
-3. sends `Ready.messages` only then, in any order, each at most once; any of them may be lost;
-4. looks at `state` after each Ready: it holds while `lease_until` lies ahead and `yielding_to` is None;
-5. calls `release` only when nothing of what it held is up any more.
+2. may send `Ready.early` at once; writes what a Ready wants to persist to stable storage, one Ready after the other and
+   nothing else in between, then sends `Ready.messages`, then calls `saved` if there was anything to persist. Messages
+   go in any order, each at most once; any of them may be lost;
+3. looks at `state` after each Ready: it holds each of `holdings` while its `until` lies ahead;
+4. withdraws what is in `leaving`, and calls `release` only when nothing of it is up any more.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import assert_never
 
-from kubevip_election_raft._ballot import Ballot
-from kubevip_election_raft._leader import Leader
-from kubevip_election_raft._member import Member
+from attrs import evolve
+
+from kubevip_election_raft._entries import Place, Placed, Process
 from kubevip_election_raft._messages import (
     NOT_STANDING,
-    Grant,
-    Heartbeat,
-    HeartbeatResponse,
+    AppendEntries,
+    AppendResponse,
+    Goodbye,
+    InstallSnapshot,
     Message,
+    MoveRequest,
+    MoveResponse,
+    Offer,
+    Offers,
+    OffersResponse,
     PreVoteRequest,
     PreVoteResponse,
-    Process,
+    PromiseRequest,
+    PromiseResponse,
     Release,
-    TransferRequest,
-    TransferResponse,
+    TimeoutNow,
     VoteRequest,
     VoteResponse,
 )
-from kubevip_election_raft._promise import Lease
-from kubevip_election_raft._ready import Ready, Rise, Role
+from kubevip_election_raft._peers import fitness_of
+from kubevip_election_raft._ready import Ready, Role
+from kubevip_election_raft._replicator import Replicator
 
 
-class Node(Member):
+class Node(Replicator):
     """A member to which things happen. Not thread-safe."""
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` wants to be called, if nothing else happens before."""
+        moment = min(self._holder.beat_at, self._voter.promises.free_at)
+        if self._leader is not None:
+            return min(moment, self._leader.beat_at, self._leader.ends_at, self._place_at)
+        if self._role is Role.FOLLOWER:
+            return min(moment, self._standing.at if self._standing.is_candidate else math.inf)
+        is_waiting = self._role is Role.PRE_CANDIDATE and len(self._ballot.granted) + 1 >= self._quorum
+        return min(moment, self._ballot.ask_at, self._give_up_at, self._free_at if is_waiting else math.inf)
+
+    @property
+    def held_by_me(self) -> int:
+        """How many groups this leader has placed on itself."""
+        return self._placer.held[self.process.name] if self._placer is not None else 0
+
+    def has_heir(self, now: float) -> bool:
+        """Return whether this member leads and somebody can succeed it."""
+        return self._leader is not None and bool(self._heirs(now))
+
+    def promised_to(self, group: str, now: float) -> str | None:
+        """Return the member to which this one has promised `group`."""
+        process = self._voter.promises.holder(group, now)
+        return process.name if process is not None else None
 
     # What happens
 
@@ -46,8 +80,13 @@ class Node(Member):
         """Do what is due."""
         self._notice(now)
         if self._leader is not None:
+            if now >= self._place_at or (self._placer is not None and self._gone(now) != self._placer.gone):
+                self._place_and_tell(now)
             if now >= self._leader.beat_at:
                 self._beat(self._leader, now)
+                if self._holder.claims:  # both in one go, so that the machine wakes up once
+                    self._holder.beat_at = min(self._holder.beat_at, now)
+                self._compact()
         elif self._role is Role.FOLLOWER:
             if now >= self._standing.at:
                 self._stand(now)
@@ -55,35 +94,64 @@ class Node(Member):
             self._fail(now)
         else:
             self._ask(now)
-        return self._ready()
+        return self._finish(now)
 
     def step(self, sender: Process, message: Message, now: float) -> Ready:
         """Take a message of `sender` that was received now; of others than members nothing is taken."""
-        if sender.name not in self.peers:
-            return self._ready()
         self._notice(now)
-        self.peers[sender.name].heard_at = now
+        peer = self.peers.get(sender.name)
+        if peer is None or self._voter.promises.is_dead(sender):
+            return self._finish(now)
+        if isinstance(message, Goodbye):
+            self._on_goodbye(sender, now)
+            return self._finish(now)
+        if peer.process is not None and sender.incarnation < peer.process.incarnation:
+            return self._finish(now)  # of a run that is over
+        if peer.hear(sender, now) and self._placer is not None and self._placer.held[sender.name] > 0:
+            self._place_and_tell(now)  # it was restarted
         match message:
+            case AppendEntries() | InstallSnapshot():
+                self._on_append(sender, message, now)
+            case AppendResponse():
+                self._on_append_response(sender, message, now)
+            case PromiseRequest():
+                self._on_promise_request(sender, message, now)
+            case PromiseResponse():
+                asked_at = self._holder.answer(sender.name, message, now)
+                if asked_at is not None and self._leader is None:
+                    peer.round_trip_seconds = now - asked_at
+            case Release():
+                self._on_release(sender, message, now)
             case PreVoteRequest():
                 self._on_pre_vote(sender, message, now)
             case VoteRequest():
                 self._on_vote(sender, message, now)
             case PreVoteResponse() | VoteResponse():
                 self._on_answer(sender, message, now)
-            case Heartbeat():
-                self._on_heartbeat(sender, message, now)
-            case HeartbeatResponse():
-                self._on_heartbeat_response(sender, message, now)
-            case Release():
-                self._on_release(sender, message, now)
-            case TransferRequest():
-                refusal = self.transfer(message.to, now)
-                self._send(sender.name, TransferResponse(request=message.request, refusal=refusal))
-            case TransferResponse():
+            case TimeoutNow():
+                self._on_timeout_now(sender, message, now)
+            case Offers():
+                self._on_offers(sender, message, now)
+            case MoveRequest():
+                refusal = self.move(message.group, message.to, now)
+                self._send(sender.name, MoveResponse(request=message.request, refusal=refusal))
+            case OffersResponse() | MoveResponse():
                 pass  # for the caller, who asked
             case _:
                 assert_never(message)
-        return self._ready()
+        return self._finish(now)
+
+    def saved(self, ready: Ready, now: float) -> Ready:
+        """Take note that what `ready` wanted to persist is on disk: only now it counts for a majority."""
+        self._notice(now)
+        if ready.entries:
+            self._log.note_saved(ready.entries[-1].index, ready.entries[-1].term)
+        elif ready.snapshot is not None:
+            self._log.note_saved(ready.snapshot.index, ready.snapshot.term)
+        self._count_own(ready, now)
+        if self._leader is not None:
+            self._advance(self._leader, now)
+        return self._finish(now)
 
     def disconnected(self, peer: str, now: float) -> Ready:
         """Take the hint that a connection with `peer` ended. It may have died, or not: no promise gets shorter."""
@@ -92,233 +160,143 @@ class Node(Member):
             self._standing.hint(now, self._free_at)
             if now >= self._standing.at:
                 self._stand(now)
-        return self._ready()
-
-    def set_fitness(self, fitness: int, now: float) -> Ready:
-        """Say how fit this member is to hold: 0 (unfit) to 100, or NOT_STANDING: it votes only."""
-        self._notice(now)
-        self._standing.fitness = fitness
-        if self._leader is not None:
-            self._yield_if_unfit(self._leader, now)
-        elif fitness == NOT_STANDING and self._role is not Role.FOLLOWER:
-            self._fail(now)
-        return self._ready()
-
-    def transfer(self, to: str, now: float) -> str:
-        """Begin to hand leadership over (Raft thesis 3.10); return why not, or "" when `state.yielding_to` is `to`.
-
-        To this leader itself it is complete at once.
-        """
-        if self._leader is None:
-            return f"{self.process.name} does not lead" + (f"; {self._leader_name} does" if self._leader_name else "")
-        if to == self.process.name:
-            return ""
-        if to not in self.peers:
-            return f"{to} is not a member (members: {', '.join(self.members)})"
-        refusal = self._leader.refusal(to, now)
-        if not refusal:
-            self._leader.yield_to(to, "moved")
-        return refusal
-
-    def request(self, to: str, request: TransferRequest) -> Ready:
-        """Pass a request to `to`, which is believed to lead."""
-        self._send(to, request)
-        return self._ready()
-
-    def release(self, now: float) -> Ready:
-        """Give leadership and all promises back, naming the heir. The caller has nothing up any more."""
-        self._notice(now)
-        leader = self._leader
-        if leader is None:
-            return self._ready()
-        heirs = leader.heirs(now)
-        heir = leader.yielding_to if leader.yielding_to in heirs else next(iter(heirs), None)
-        why = leader.yields_because or f"{self.process.name} stopped"
-        release = Release(grant=leader.lease.grant, heir=heir, why=why)
-        for name in sorted(self.peers, key=lambda name: name == heir):  # voters are free before the heir asks them
-            self._send(name, release)
-        self._voter.promises.release(self.process, leader.lease.grant)
-        self._lease, self._bound_until, self._released_term = None, -math.inf, self.term
-        self._last_word = (why, now)
-        self._follow(None, now)
-        self._standing.wait(now + self.timing.promise_seconds, len(self.members))
-        return self._ready()
+        return self._finish(now)
 
     def suspended(self, now: float) -> Ready:
-        """End leadership because the machine slept: what was up may have answered without being watched."""
+        """End everything that is held because the machine slept: what was up may have answered without being watched.
+
+        Leadership ends as well.
+        """
         self._notice(now)
+        self._holder.end_all(now)
         if self._leader is not None:
             self._follow(None, now)
             self._standing.wait(now, 0)
-        return self._ready()
+        return self._finish(now)
+
+    # What the owner wants
+
+    def offer(self, offers: Iterable[Offer], now: float, *, is_leaving: bool = False, request: int = 0) -> Ready:
+        """Say what this member would hold, and how fit it is for each.
+
+        :param is_leaving: it is to keep only what nobody else takes.
+        :param request: not 0: the leader answers with an OffersResponse that repeats it.
+        """
+        self._notice(now)
+        marked = tuple(self._mark_spent(offer) for offer in offers)
+        new = Offers(version=self.offers.version, offers=marked, is_leaving=is_leaving)
+        if new != self.offers:
+            self.offers = evolve(new, version=self.offers.version + 1)
+        self._standing.fitness = fitness_of(self.offers)
+        if self._leader is not None:
+            self._place_and_tell(now)
+        elif self._standing.fitness == NOT_STANDING and self._role is not Role.FOLLOWER:
+            self._fail(now)
+        if self._leader_name is not None and self._leader is None:
+            self._send(self._leader_name, evolve(self.offers, request=request))
+        return self._finish(now)
+
+    def move(self, group: str, to: str, now: float) -> str:
+        """Place `group` on the member `to`; return why not, or "" when it is decided.
+
+        What there is to send comes with the next Ready.
+        """
+        if self._leader is None or self._placer is None:
+            return f"{self.process.name} does not lead" + (f"; {self._leader_name} does" if self._leader_name else "")
+        if to not in self.members:
+            return f"{to} is not a member (members: {', '.join(self.members)})"
+        stands = self._stands(now)
+        if to not in stands:
+            return f"{to} does not answer; it {self._last_heard(to, now)}"
+        refusal = self._placer.refusal(group, to, stands)
+        if not refusal and ((wanted := self._placer.wanted.get(group)) is None or wanted.process != stands[to].process):
+            self._propose(Place(placed=(Placed(group=group, process=stands[to].process, why="moved"),)), now)
+            self._beat(self._leader, now)
+        return refusal
+
+    def request(self, to: str, request: MoveRequest, now: float) -> Ready:
+        """Pass a request to `to`, which is believed to lead."""
+        self._send(to, request)
+        return self._finish(now)
+
+    def release(self, groups: Iterable[str], now: float) -> Ready:
+        """Give back the promises for `groups`: nothing of them is up any more."""
+        self._notice(now)
+        claims = tuple(claim for group in groups if (claim := self._holder.release(group, now)) is not None)
+        if claims:
+            self._give_back(claims, now)
+            for claim in claims:  # it may have been placed here again meanwhile
+                self._obey(claim.group, now, None)
+            offered = tuple(evolve(offer, spent=None) for offer in self.offers.offers)
+            if any(self._mark_spent(offer).spent is not None for offer in offered):
+                return self.offer(offered, now, is_leaving=self.offers.is_leaving)
+        return self._finish(now)
+
+    def release_leaving(self, groups: Iterable[str], now: float) -> Ready:
+        """The same for those of `groups` that are in `state.leaving` still; others are held again by now."""
+        return self.release([group for group in groups if group in self._holder.leaving], now)
+
+    def resign(self, now: float) -> Ready:
+        """Give leadership away, if this member leads; what it holds stays where it is."""
+        self._notice(now)
+        if self._leader is not None:
+            self._resign(self._heirs(now), f"{self.process.name} stopped", now)
+        return self._finish(now)
 
     # Messages
 
-    def _on_pre_vote(self, sender: Process, request: PreVoteRequest, now: float) -> None:
-        response = self._voter.pre_vote(sender, request, now)
-        if response.is_granted and self._role is Role.PRE_CANDIDATE:
-            if self._standing.goes_after(request, self.members.index(sender.name)):
-                self._follow(None, now)
-                self._standing.wait(now, self._standing.rank + 1)
-            else:
-                response = self._voter.put_off(request, self.timing.rank_seconds)
-        self._send(sender.name, response)
-
-    def _on_vote(self, sender: Process, request: VoteRequest, now: float) -> None:
-        if request.term > self.term and self._voter.wait_seconds(sender, now) == 0:
-            self._adopt(request.term, None, now)
-        response = self._voter.vote(sender, request, now)
-        if response.is_granted:  # 3.4: only this and a leader's word postpone one's own standing
-            self._follow(None, now)
-            self._standing.wait(now + request.promise.seconds)
-        self._send(sender.name, response)
-
-    def _on_answer(self, sender: Process, response: PreVoteResponse | VoteResponse, now: float) -> None:
-        was_asking = self._role is Role.PRE_CANDIDATE
-        if response.term > self.term:
-            self._adopt(response.term, None, now)
-            if was_asking:
-                self._stand(now)  # the same question with the newer term
-        elif isinstance(response, PreVoteResponse):
-            if was_asking and response.asked == self.term + 1:
-                self._count(sender.name, response, now)
-        elif response.asked == self.term and self._lease is not None:
-            self._learn_promise(sender.name, response.promise, now)
-            if self._role is Role.CANDIDATE:
-                self._count(sender.name, response, now)
-
-    def _on_heartbeat(self, sender: Process, message: Heartbeat, now: float) -> None:
-        if message.term < self.term or message.term == self._released_term:
-            # An answer with the newer term frees a member that is stuck with it (thesis 9.6 and etcd's CheckQuorum).
-            self._send(sender.name, HeartbeatResponse(term=self.term, fitness=self._standing.fitness))
-            return
-        if message.term > self.term:
-            self._adopt(message.term, sender.name, now)
-        elif self._leader is not None:
-            return  # 3.4: one leader a term; whoever says this is not one of us
-        elif self._role is not Role.FOLLOWER or self._leader_name != sender.name:
-            self._follow(sender.name, now)
-        promise = self._voter.promise(sender, message.promise, now)
-        self._voter.hear(sender.name, message.promise.seconds, now)
-        self._last_word = (f"{sender.name} is silent", now)
-        self._standing.follow(message.heirs, now + message.promise.seconds)
-        self._send(sender.name, HeartbeatResponse(term=self.term, fitness=self._standing.fitness, promise=promise))
-
-    def _on_heartbeat_response(self, sender: Process, response: HeartbeatResponse, now: float) -> None:
-        if response.term > self.term:
-            self._adopt(response.term, None, now)
-        elif self._leader is not None and response.term == self.term:
-            peer = self.peers[sender.name]
-            peer.fitness = response.fitness
-            peer.is_silent = response.promise is not None and not response.promise.is_given
-            self._learn_promise(sender.name, response.promise, now)
+    def _on_promise_request(self, sender: Process, request: PromiseRequest, now: float) -> None:
+        response = self._voter.promise(sender, request, self._agreed.placements, now)
+        if response is not None:
+            self._send(sender.name, response)
 
     def _on_release(self, sender: Process, message: Release, now: float) -> None:
-        self._voter.promises.release(sender, message.grant)
-        if self._leader_name != sender.name or message.grant.term != self.term:
-            return
-        self._released_term, self._last_word = self.term, (message.why, now)
-        self._voter.forget_leader()
-        self._follow(None, now)
-        if message.heir == self.process.name and self._standing.is_candidate:
-            self._stood_at = now
-            self._campaign(now)  # its leader said so; no need to ask beforehand
-        else:
-            self._standing.succeed(message.heir, now)
+        for claim in message.claims:
+            self._holder.note_let_go(claim.group, now)
+        self._answer(self._voter.release(sender, message.claims, self._agreed.placements, now), now)
 
-    # Standing
+    def _on_goodbye(self, sender: Process, now: float) -> None:
+        """Whoever held something as `sender` holds it no more, and will not again: its keeper made sure."""
+        peer = self.peers[sender.name]
+        is_newest = peer.process is None or sender.incarnation >= peer.process.incarnation
+        if is_newest:
+            peer.hear(sender, now)
+        self._answer(self._voter.promises.bury(sender, self._agreed.placements, now), now)
+        if self._leader is not None:
+            self._place_and_tell(now)
+        elif is_newest and sender.name == self._leader_name:
+            self._succeed(self._standing.first_heir, now)
 
-    def _stand(self, now: float) -> None:
-        """Begin a round of pre-votes."""
-        if not self._standing.is_candidate or (self.peers and self._standing.defers(now)):
-            return
-        self._role, self._stood_at = Role.PRE_CANDIDATE, now
-        if self._free_at <= now:
-            self._leader_name = None
-        self._ballot = Ballot(self.peers, now)
-        self._give_up_at = max(now, self._free_at) + self.timing.promise_seconds
-        self._ask(now)
-
-    def _campaign(self, now: float) -> None:
-        """Enter a new term as candidate, with one's own vote and promise."""
-        if self._free_at > now:
-            self._standing.at = self._free_at
-            return
-        self._voter.forget_leader()
-        self._voter.vote_for_self(self.process, self.timing.promise_seconds)
-        self._role, self._leader_name = Role.CANDIDATE, None
-        self._lease = Lease(
-            process=self.process,
-            grant=Grant(term=self.term),
-            quorum=self._quorum,
-            promise_seconds=self.timing.promise_seconds,
-        )
-        self._ballot = Ballot(self.peers, now)
-        self._give_up_at = now + self.timing.promise_seconds
-        self._ask(now)
-
-    def _ask(self, now: float) -> None:
-        """Ask whoever is due, and go on when a majority agreed."""
-        due = self._ballot.due(now, self.timing.ask_seconds, self.timing.heartbeat_seconds)
-        if self._lease is None:
-            question = PreVoteRequest(term=self.term + 1, fitness=self._standing.fitness, rank=self._standing.rank)
-            self._send_all(due, question)
-            if self._has_won and self._free_at <= now:
-                self._campaign(now)
-        else:
-            if due:
-                self._send_all(due, VoteRequest(term=self.term, promise=self._new_round(self._lease, now)))
-            if self._has_won:
-                self._lead(self._lease, now)
-
-    def _count(self, voter: str, response: PreVoteResponse | VoteResponse, now: float) -> None:
-        if response.is_granted:
-            self._ballot.grant(voter)
-        elif response.wait_seconds > 0:
-            self._ballot.postpone(voter, now + response.wait_seconds)
-        else:
-            self._ballot.refuse(voter)
-        if len(self._ballot.refused) > len(self.members) - self._quorum:
-            self._fail(now)
-        else:
-            self._ask(now)
-
-    def _fail(self, now: float) -> None:
-        """End a round that was not won; the next one begins after a random time."""
-        self._follow(None, now)
-        self._standing.retry(now)
-
-    # Leading
-
-    def _lead(self, lease: Lease, now: float) -> None:
-        why, since = self._last_word or ("first", None)
-        rise = Rise(why=why, silent_since=since, stood_at=self._stood_at)
-        self._role, self._leader_name = Role.LEADER, self.process.name
-        self._leader = Leader(lease, self.peers, self.timing, rise, now)
-        self.peers.assume_fit(self._ballot.granted)
-        self._beat(self._leader, now)
-
-    def _beat(self, leader: Leader, now: float) -> None:
-        """Send a heartbeat, which is also the request for the next promise."""
-        request, heirs = self._new_round(leader.lease, now), leader.heirs(now)
-        self._send_all(tuple(self.peers), Heartbeat(term=self.term, promise=request, heirs=heirs))
-        leader.plan_beat(now)
-        self._yield_if_unfit(leader, now)
-
-    def _yield_if_unfit(self, leader: Leader, now: float) -> None:
-        heir = next(iter(leader.heirs(now)), None)
-        if heir is None or leader.yielding_to is not None:
-            return
-        if self._standing.hands_over(self.peers[heir].fitness, now):
-            leader.yield_to(heir, f"{self.process.name} is unfit")
+    # Small things
 
     def _notice(self, now: float) -> None:
-        """Before anything else: a leader whose lease is over is none, however long the process did not run."""
-        if self._leader is None or now < self._leader.ends_at:
-            return
-        if self._leader.lease.is_held:
-            self._last_word = (f"{self.process.name} lost its majority", now)
-            self._follow(None, now)
-            self._standing.at = now  # its voters are still bound to it: nobody could be elected sooner
-        else:
-            self._fail(now)
+        """Before anything else: what is over is over, however long the process did not run."""
+        self._holder.notice(now)
+        if self._leader is not None and now >= self._leader.ends_at:
+            if self._leader.has_quorum:
+                self._follow(None, now)
+                self._standing.at = now
+            else:
+                self._fail(now)
+
+    def _finish(self, now: float) -> Ready:
+        """Do what became due meanwhile, and hand out what there is to do."""
+        if self._holder.beat_at <= now and (request := self._holder.ask(now)) is not None:
+            self._send_early(tuple(self.peers), request)
+            own = self._voter.promise(self.process, request, self._agreed.placements, now)
+            if own is not None:
+                self._holder.answer(self.process.name, own, now)
+        self._answer(self._voter.promises.look(self._agreed.placements, now), now)
+        return self._ready()
+
+    def _mark_spent(self, offer: Offer) -> Offer:
+        """Add to an offer that its group is placed here by a grant that was given back."""
+        placement = self._agreed.placements.get(offer.group)
+        if placement is None or placement.process != self.process:
+            return offer
+        is_spent = self._holder.is_spent(offer.group, placement.grant)
+        return evolve(offer, spent=placement.grant) if is_spent else offer
+
+    def _last_heard(self, name: str, now: float) -> str:
+        heard_at = self.peers[name].heard_at
+        return "was never heard" if heard_at == -math.inf else f"was last heard {now - heard_at:.1f} s ago"

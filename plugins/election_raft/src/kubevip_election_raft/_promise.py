@@ -1,118 +1,173 @@
-"""The promise rule: what makes at most one process hold at any instant, whoever leads and whatever clocks do.
+"""The promise rule, the voter's side: what makes at most one process hold a group at any instant, whoever leads and
+whatever clocks do.
 
-Voter. One promise at a time: while one is running, every other process, its other incarnations, and every older grant
-of the same process are refused, the voter itself included. It ends when it has run out on the voter's own clock, or
-when the process itself released it. Promises are not on disk; a voter that starts gives none for as long as the longest
-it may have given before.
+A voter promises a group to one process at a time. While a promise runs, every other process, every other incarnation,
+and every older grant is refused, the voter itself included. It ends when it has run out on the voter's own clock, or
+when the process itself, or its keeper, said that nothing of it is up. Promises are not on disk; a voter that starts
+gives none for as long as the longest it may have given before.
 
-Holder. A majority must have promised. The voter counts `seconds` from receipt; the holder counts seconds / 1.2 from
-*before* it sent, so it is over here before it is over there although clocks may run at rates 8.3 % off on each side. An
-answer names its round; the time of its receipt is never used.
+The holder's side is in `_holder`. Two majorities share a voter, and that voter is bound to one process at a time.
+Nothing else is needed for safety: terms, votes, and the log are about who should hold.
 
-Two majorities share a voter, and that voter is bound to one process at a time. Nothing else is needed for safety:
-terms, votes, PreVote and CheckQuorum are about having a holder at all.
-"""
+A request of which something was refused is parked, the newest of each process. When what stood in its way is over, it
+is answered again without being asked: its promise counts from then, and the process counts from when it asked.
+"""  # noqa: D205 -- the first sentence needs two lines
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from kubevip_election_raft._messages import Grant, Process, PromiseRequest, PromiseResponse
-from kubevip_election_raft._timing import CLOCK_RATIO
+from kubevip_election_raft._entries import LONGEST_PROMISE_SECONDS, Grant, Placement, Process
+from kubevip_election_raft._messages import Claim, PromiseRequest, PromiseResponse, Refusal
+
+#: Promises that are over are forgotten when there are more records than this and twice what is asked for.
+FEW_RECORDS = 64
 
 
 @frozen(kw_only=True)
 class Promise:
-    """A promise that was given: nobody else before `until` on the voter's clock."""
+    """A promise that was given: nobody else before `until` on the voter's clock; minus infinity: it was released."""
 
     to: Process
     grant: Grant
     until: float
 
 
+@frozen(kw_only=True)
+class _Parked:
+    """A request of which something was refused, and when something of it may be free."""
+
+    process: Process
+    request: PromiseRequest
+    free_at: float
+
+
+Answer = tuple[Process, PromiseResponse]
+
+
 class Promises:
     """The promises of one voter."""
 
     def __init__(self, *, silent_until: float) -> None:
-        self._silent_until = silent_until
-        self._given: Promise | None = None
-
-    def free_at(self, process: Process) -> float:
-        """Return when `process` can get a promise; a time in the past if it can have one now."""
-        if self._given is None or self._given.to == process:
-            return self._silent_until
-        return max(self._silent_until, self._given.until)
-
-    def ask(self, process: Process, request: PromiseRequest, now: float) -> PromiseResponse:
-        """Give or refuse the promise that `process` asked for; `now` is the time of receipt."""
-        wait = max(self.free_at(process) - now, 0.0)
-        running = self._given if self._given is not None and self._given.until > now else None
-        is_given = wait == 0 and (running is None or request.grant >= running.grant)
-        if is_given:
-            until = now + request.seconds
-            if running is not None:
-                until = max(until, running.until)  # an earlier, longer promise to the same process still counts there
-            self._given = Promise(to=process, grant=request.grant, until=until)
-        return PromiseResponse(
-            round=request.round,
-            incarnation=process.incarnation,
-            grant=request.grant,
-            is_given=is_given,
-            wait_seconds=wait,
-        )
-
-    def release(self, process: Process, grant: Grant) -> None:
-        """Forget what was promised to `process` under `grant` or an older one; anybody else's stays."""
-        if self._given is not None and self._given.to == process and self._given.grant <= grant:
-            self._given = None
-
-
-class Lease:
-    """What the holder of one grant knows of the promises to it."""
-
-    def __init__(self, *, process: Process, grant: Grant, quorum: int, promise_seconds: float) -> None:
-        self.grant = grant
-        self.promise_seconds = promise_seconds
-        self._process, self._quorum = process, quorum
-        self._asked: dict[int, float] = {}  # round -> time before it was sent
-        self._promised: dict[str, float] = {}  # voter -> time before the newest round that it promised was sent
+        self.silent_until = silent_until
+        self._given: dict[str, Promise] = {}
+        self._newest: dict[str, tuple[int, int]] = {}  # by member, incarnation and round of its newest request
+        self._parked: dict[str, _Parked] = {}
+        self._buried: dict[str, int] = {}  # by member, the incarnation that its keeper said goodbye for
 
     @property
-    def until(self) -> float:
-        """The time before which nobody else can hold; minus infinity before a majority promised."""
-        asked = sorted(self._promised.values(), reverse=True)
-        if len(asked) < self._quorum:
-            return -math.inf
-        return asked[self._quorum - 1] + self.promise_seconds / CLOCK_RATIO
+    def free_at(self) -> float:
+        """When `look` may have something to answer; infinity when nothing is parked."""
+        return min((parked.free_at for parked in self._parked.values()), default=math.inf)
 
-    @property
-    def is_held(self) -> bool:
-        """Whether a majority ever promised."""
-        return len(self._promised) >= self._quorum
+    def holder(self, group: str, now: float) -> Process | None:
+        """Return to whom `group` is promised."""
+        promise = self._given.get(group)
+        return promise.to if promise is not None and promise.until > now else None
 
-    @property
-    def voters_bound_until(self) -> float:
-        """When the promises behind `until` have run out at the voters as well, as far as clocks agree."""
-        return self.until + self.promise_seconds - self.promise_seconds / CLOCK_RATIO
+    def is_dead(self, process: Process) -> bool:
+        """Return whether its keeper, or that of a later run of the member, said goodbye for it."""
+        return process.incarnation <= self._buried.get(process.name, -1)
 
-    def ask(self, round_: int, now: float) -> PromiseRequest:
-        """Return the request of a new round; `now` was read before anything of it is sent."""
-        expired = [number for number, asked_at in self._asked.items() if asked_at + self.promise_seconds < now]
-        for number in expired:
-            del self._asked[number]
-        self._asked[round_] = now
-        return PromiseRequest(round=round_, seconds=self.promise_seconds, grant=self.grant)
+    def ask(
+        self, process: Process, request: PromiseRequest, agreed: Mapping[str, Placement], now: float
+    ) -> PromiseResponse | None:
+        """Give or refuse what `process` asks for; `now` is the time of receipt, `agreed` what is known of the log.
 
-    def answer(self, voter: str, response: PromiseResponse) -> float | None:
-        """Take an answer into account; return when its round was asked, or None if it is not an answer to this lease.
-
-        A refusal takes nothing back: what was promised before still runs.
+        Returns None for a request that is older than one that was seen: an answer to it would be of no use.
         """
-        if response.grant != self.grant or response.incarnation != self._process.incarnation:
+        place = (process.incarnation, request.round)
+        if place < self._newest.get(process.name, (0, 0)) or self.is_dead(process):
             return None
-        asked_at = self._asked.get(response.round)
-        if asked_at is not None and response.is_given:
-            self._promised[voter] = max(asked_at, self._promised.get(voter, -math.inf))
-        return asked_at
+        self._newest[process.name] = place
+        if len(self._given) > max(FEW_RECORDS, 2 * len(request.claims)):
+            self._forget_old(now)
+        refused: list[Refusal] = []
+        until, silence = now + request.seconds, self.silent_until - now
+        for claim in request.claims:
+            refusal = self._judge(process, claim, agreed.get(claim.group), until, silence, now)
+            if refusal is not None:
+                refused.append(refusal)
+        self._parked.pop(process.name, None)
+        waits = [refusal.wait_seconds for refusal in refused if refusal.wait_seconds > 0]
+        if waits:
+            self._parked[process.name] = _Parked(process=process, request=request, free_at=now + min(waits))
+        return PromiseResponse(round=request.round, incarnation=process.incarnation, refused=tuple(refused))
+
+    def release(
+        self, process: Process, claims: Collection[Claim], agreed: Mapping[str, Placement], now: float
+    ) -> list[Answer]:
+        """Forget what was promised to `process` under these grants or older ones, for good; anybody else's stays.
+
+        Returns answers to parked requests that can be promised now.
+        """
+        is_any = False
+        self._unpark(process, claims)
+        for claim in claims:
+            promise = self._given.get(claim.group)
+            if promise is None or promise.until <= now:
+                if promise is None or promise.to == process:
+                    self._given[claim.group] = Promise(to=process, grant=claim.grant, until=-math.inf)
+            elif promise.to == process and promise.grant <= claim.grant:
+                self._given[claim.group] = Promise(to=process, grant=claim.grant, until=-math.inf)
+                is_any = True
+        return self._answer_parked(agreed, now) if is_any else []
+
+    def bury(self, process: Process, agreed: Mapping[str, Placement], now: float) -> list[Answer]:
+        """Forget what was promised to `process`, which is dead, and take nothing of it any more.
+
+        Returns answers to parked requests that can be promised now.
+        """
+        self._buried[process.name] = max(process.incarnation, self._buried.get(process.name, -1))
+        parked = self._parked.get(process.name)
+        if parked is not None and self.is_dead(parked.process):
+            del self._parked[process.name]
+        for group in [group for group, promise in self._given.items() if promise.to == process]:
+            self._given[group] = Promise(to=process, grant=self._given[group].grant, until=-math.inf)
+        return self._answer_parked(agreed, now)
+
+    def look(self, agreed: Mapping[str, Placement], now: float) -> list[Answer]:
+        """Return answers to parked requests whose time has come."""
+        return self._answer_parked(agreed, now) if self.free_at <= now else []
+
+    def _judge(
+        self, process: Process, claim: Claim, agreed: Placement | None, until: float, silence: float, now: float
+    ) -> Refusal | None:
+        """Promise one claim until `until`, or say why not."""
+        if silence > 0:
+            return Refusal(group=claim.group, wait_seconds=min(silence, LONGEST_PROMISE_SECONDS))
+        if agreed is not None and claim.grant < agreed.grant:
+            return Refusal(group=claim.group)
+        promise = self._given.get(claim.group)
+        if promise is not None:
+            if promise.until > now:
+                if promise.to != process:
+                    return Refusal(group=claim.group, wait_seconds=min(promise.until - now, LONGEST_PROMISE_SECONDS))
+                if claim.grant < promise.grant:
+                    return Refusal(group=claim.group)
+                until = max(until, promise.until)  # an earlier, longer promise to the same process counts there still
+            elif promise.until == -math.inf and promise.to == process and claim.grant <= promise.grant:
+                return Refusal(group=claim.group)
+        self._given[claim.group] = Promise(to=process, grant=claim.grant, until=until)
+        return None
+
+    def _answer_parked(self, agreed: Mapping[str, Placement], now: float) -> list[Answer]:
+        answers: list[Answer] = []
+        for parked in tuple(self._parked.values()):
+            response = self.ask(parked.process, parked.request, agreed, now)
+            if response is not None and len(response.refused) < len(parked.request.claims):
+                answers.append((parked.process, response))
+        return answers
+
+    def _unpark(self, process: Process, claims: Collection[Claim]) -> None:
+        """Forget that `process` waits for `claims`."""
+        parked = self._parked.get(process.name)
+        if parked is not None and parked.process == process:
+            left = tuple(claim for claim in parked.request.claims if claim not in claims)
+            self._parked[process.name] = evolve(parked, request=evolve(parked.request, claims=left))
+
+    def _forget_old(self, now: float) -> None:
+        self._given = {group: promise for group, promise in self._given.items() if promise.until > now}

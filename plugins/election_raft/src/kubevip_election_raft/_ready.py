@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 from attrs import frozen
 
-from kubevip_election_raft._messages import HardState, Message
+from kubevip_election_raft._entries import Entry, Grant, GroupState, HardState, Snapshot
+from kubevip_election_raft._messages import Message
 
 
 class Role(enum.Enum):
@@ -20,10 +22,10 @@ class Role(enum.Enum):
 
 @frozen(kw_only=True)
 class Rise:
-    """How a leader came to lead, for people.
+    """How a process came to hold a group, for people.
 
-    `silent_since`: when the leader before was last heard or said goodbye; None if there was none. `stood_at`: when this
-    member began to ask for votes.
+    `silent_since`: when the holder before was last heard, or let go; None if there was none or it is not known.
+    `stood_at`: when this member began to ask for the votes or promises that it needed.
     """
 
     why: str
@@ -32,19 +34,33 @@ class Rise:
 
 
 @frozen(kw_only=True)
+class Holding:
+    """A group that this process may hold.
+
+    Nobody else can before `until`. `tenure` counts up, within the process, each time that it holds anew.
+    """
+
+    grant: Grant
+    until: float
+    tenure: int
+    rise: Rise
+
+
+@frozen(kw_only=True)
 class SoftState:
     """What a member is and knows; nothing of it is kept on disk.
 
-    `lease_until`: nobody else can hold before; minus infinity without a lease. `yielding_to`: the leader is to withdraw
-    what it holds and call `release`, so that this member can take over. `rise` is set while leading.
+    `holdings`: by group, what it holds; an entry may have run out. `leaving`: what it is to withdraw, until when nobody
+    else can hold, and then to release, as somebody else is to hold it. `agreed`: who is to hold what, as far as it
+    knows. The three are new objects when they change.
     """
 
     role: Role
     term: int
     leader: str | None
-    lease_until: float
-    yielding_to: str | None = None
-    rise: Rise | None = None
+    holdings: Mapping[str, Holding]
+    leaving: Mapping[str, Holding]
+    agreed: GroupState
 
 
 @frozen(kw_only=True)
@@ -57,7 +73,19 @@ class Outgoing:
 
 @frozen(kw_only=True)
 class Ready:
-    """What the caller is to do: persist, then send."""
+    """What the caller is to do: send `early`, persist, report it to the node, then send `messages`.
 
+    `early` is what need not wait for this member's disk, because only others count on it (Raft thesis 10.2.1).
+    `entries` replace what the log on disk has from the index of the first of them on; a `snapshot` replaces all of it.
+    """
+
+    early: tuple[Outgoing, ...] = ()
     hard_state: HardState | None = None
+    snapshot: Snapshot | None = None
+    entries: tuple[Entry, ...] = ()
     messages: tuple[Outgoing, ...] = ()
+
+    @property
+    def needs_disk(self) -> bool:
+        """Whether there is anything to persist."""
+        return self.hard_state is not None or self.snapshot is not None or bool(self.entries)

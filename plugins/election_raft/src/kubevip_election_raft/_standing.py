@@ -13,9 +13,6 @@ from random import Random
 from kubevip_election_raft._messages import NOT_STANDING, PreVoteRequest
 from kubevip_election_raft._timing import Timing
 
-#: A leader that is unfit hands over at most this often.
-UNFIT_HAND_OVER_SECONDS = 10.0
-
 Claim = tuple[bool, int, int]
 
 
@@ -32,12 +29,16 @@ class Standing:
         self.at = math.inf
         self._heirs: tuple[str, ...] = ()
         self._has_deferred = False
-        self._hand_over_at = -math.inf
 
     @property
     def is_candidate(self) -> bool:
         """Whether it stands at all."""
         return self.fitness != NOT_STANDING
+
+    @property
+    def first_heir(self) -> str | None:
+        """Whom the leader named first."""
+        return next(iter(self._heirs), None)
 
     def form(self, moment: float, *, stands_first: bool) -> None:
         """Stand after `moment` in the order of the configuration: nobody was heard yet."""
@@ -83,13 +84,6 @@ class Standing:
     def goes_after(self, rival: PreVoteRequest, position: int) -> bool:
         """Return whether a rival that stands at the same time goes first; of two nodes exactly one says yes."""
         return claim(rival.fitness, rival.rank, position) < claim(self.fitness, self.rank, self._position)
-
-    def hands_over(self, heir_fitness: int, now: float) -> bool:
-        """Return whether it is to hand over to an heir of that fitness, being unfit; not often."""
-        if self.fitness != 0 or heir_fitness <= 0 or now < self._hand_over_at:
-            return False
-        self._hand_over_at = now + UNFIT_HAND_OVER_SECONDS
-        return True
 
 
 def rank_of(name: str, heirs: Sequence[str]) -> int:

@@ -22,7 +22,18 @@ from anyio.abc import TaskGroup
 from attrs import frozen
 
 from kubevip_election_raft._channel import ChannelError
-from kubevip_election_raft._codec import Decoder, Frame, FrameError, Hello, Payload, Ping, Welcome, encode
+from kubevip_election_raft._codec import (
+    LARGEST_FRAME_BYTES,
+    LARGEST_GREETING_BYTES,
+    Decoder,
+    Frame,
+    FrameError,
+    Hello,
+    Payload,
+    Ping,
+    Welcome,
+    encode,
+)
 from kubevip_election_raft._connection import Connection
 from kubevip_election_raft._doorway import Doorway
 from kubevip_election_raft._keyring import Keyring
@@ -193,7 +204,7 @@ class Transport:
                 return f"{', '.join(names) or 'nobody'} is there"
             greeting = Hello(to=link.name, members=self._identity.members, software=self._identity.software)
             connection.write(self._encode(greeting))
-            reader, frames = Decoder(), list[Frame]()
+            reader, frames = Decoder(LARGEST_GREETING_BYTES), list[Frame]()
             while not frames:
                 data = await connection.read()
                 if not data:
@@ -245,7 +256,7 @@ class Transport:
 
     async def _serve(self, accepted: socket.socket, source: str, place: str) -> None:
         with accepted:
-            decoder, frames = Decoder(), list[Frame]()
+            decoder, frames = Decoder(LARGEST_GREETING_BYTES), list[Frame]()
             connection = Connection(accepted, self._keyring.channel(is_server=True))
             try:
                 tune(accepted)
@@ -258,6 +269,7 @@ class Transport:
             finally:
                 self._doorway.leave(place)
             if frames:
+                decoder.limit = LARGEST_FRAME_BYTES
                 await self._listen_to(frames[0].sender, connection, decoder, frames[1:])
 
     async def _read_hello(self, connection: Connection, decoder: Decoder, source: str) -> list[Frame]:

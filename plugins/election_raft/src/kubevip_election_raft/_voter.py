@@ -1,48 +1,52 @@
-"""What a member owes to the others: its vote, once a term, and its promise, to one process at a time.
+"""What a member owes to the others: its vote, once a term, and its promises, to one process a group at a time.
 
-A voter refuses votes and pre-votes without looking at terms while it is bound (leader stickiness, Raft thesis 4.2.3):
-while a promise to another process runs, while it hears a leader, and for one longest promise after its start.
+A voter refuses votes and pre-votes without looking at terms while it hears a leader (stickiness, Raft thesis 4.2.3),
+and for one longest promise after its start. What it promised does not matter for a vote: leading is not holding.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
 from attrs import evolve
 
+from kubevip_election_raft._entries import HardState, Placement, Process
+from kubevip_election_raft._log import Log
 from kubevip_election_raft._messages import (
-    HardState,
+    Claim,
+    Offers,
     PreVoteRequest,
     PreVoteResponse,
-    Process,
     PromiseRequest,
     PromiseResponse,
     VoteRequest,
     VoteResponse,
 )
-from kubevip_election_raft._promise import Promises
+from kubevip_election_raft._promise import Answer, Promises
 
 
 class Voter:
     """The voter in a member: its hard state, its promises, and whom it hears as leader."""
 
-    def __init__(self, *, hard_state: HardState, promise_seconds: float, now: float) -> None:
+    def __init__(self, *, hard_state: HardState, log: Log, promise_seconds: float, now: float) -> None:
         self.hard_state = hard_state
+        self._promise_seconds = promise_seconds
         self.silent_until = now + max(hard_state.promise_seconds, promise_seconds)
         self.promises = Promises(silent_until=self.silent_until)
+        self._log = log
         self._leader: str | None = None
         self._leader_heard_until = -math.inf
 
-    def free_at(self, process: Process) -> float:
-        """Return until when this voter is bound to somebody else than `process`; a time in the past if it is free."""
-        free_at = self.promises.free_at(process)
-        if self._leader is None or self._leader == process.name:
-            return free_at
-        return max(free_at, self._leader_heard_until)
+    def free_at(self, name: str) -> float:
+        """Return until when this voter gives `name` no vote; a time in the past if it may now."""
+        if self._leader is None or self._leader == name:
+            return self.silent_until
+        return max(self.silent_until, self._leader_heard_until)
 
-    def wait_seconds(self, process: Process, now: float) -> float:
-        """Return for how long this voter is bound to somebody else than `process`; 0 = it is free for it."""
-        return max(self.free_at(process) - now, 0.0)
+    def wait_seconds(self, name: str, now: float) -> float:
+        """Return for how long this voter gives `name` no vote; 0 = it may now."""
+        return max(self.free_at(name) - now, 0.0)
 
     def hear(self, leader: str, seconds: float, now: float) -> None:
         """Note that `leader` was heard; others are refused for `seconds`."""
@@ -56,21 +60,27 @@ class Voter:
         """Enter a newer term, in which no vote is given yet."""
         self.hard_state = evolve(self.hard_state, term=term, vote=None)
 
-    def vote_for_self(self, process: Process, promise_seconds: float) -> None:
-        """Enter the next term with the vote for `process`, which is this member."""
-        self.hard_state = HardState(
-            term=self.hard_state.term + 1,
-            vote=process.name,
-            promise_seconds=max(self.hard_state.promise_seconds, promise_seconds),
+    @property
+    def _longest(self) -> float:
+        """The longest promise, with those that follow a vote: saved with it, they need no save of their own."""
+        return max(self.hard_state.promise_seconds, self._promise_seconds)
+
+    def vote_for_self(self, name: str) -> None:
+        """Enter the next term with the vote for `name`, which is this member."""
+        self.hard_state = evolve(
+            self.hard_state, term=self.hard_state.term + 1, vote=name, promise_seconds=self._longest
         )
 
-    def pre_vote(self, process: Process, request: PreVoteRequest, now: float) -> PreVoteResponse:
-        """Say whether a vote would be given; nothing changes."""
-        wait = self.wait_seconds(process, now)
+    def pre_vote(self, request: PreVoteRequest, wait: float) -> PreVoteResponse:
+        """Say whether a vote would be given; nothing changes.
+
+        :param wait: for how long no vote is given to the candidate.
+        """
+        is_current = self._log.is_behind(request.last_index, request.last_term)
         return PreVoteResponse(
             term=self.hard_state.term,
             asked=request.term,
-            is_granted=wait == 0 and request.term > self.hard_state.term,
+            is_granted=wait == 0 and request.term > self.hard_state.term and is_current,
             wait_seconds=wait,
         )
 
@@ -78,23 +88,39 @@ class Voter:
         """Refuse a pre-vote that could be given, because this member stands itself and goes first."""
         return PreVoteResponse(term=self.hard_state.term, asked=request.term, is_granted=False, wait_seconds=seconds)
 
-    def vote(self, process: Process, request: VoteRequest, now: float) -> VoteResponse:
-        """Give or refuse the vote in the current term, and with it the promise: first come, first served (3.4)."""
-        wait = self.wait_seconds(process, now)
-        is_granted = wait == 0 and request.term == self.hard_state.term and self.hard_state.vote in (None, process.name)
+    def vote(self, name: str, request: VoteRequest, wait: float, offers: Offers) -> VoteResponse:
+        """Give or refuse the vote in the current term: first come, first served (3.4), to a log that has all (3.6.1).
+
+        :param wait: for how long no vote is given to `name`.
+        """
+        is_granted = (
+            wait == 0
+            and request.term == self.hard_state.term
+            and self.hard_state.vote in (None, name)
+            and self._log.is_behind(request.last_index, request.last_term)
+        )
         if is_granted:
-            self.hard_state = evolve(self.hard_state, vote=process.name)
+            self.hard_state = evolve(self.hard_state, vote=name, promise_seconds=self._longest)
         return VoteResponse(
             term=self.hard_state.term,
             asked=request.term,
             is_granted=is_granted,
             wait_seconds=wait,
-            promise=self.promise(process, request.promise, now) if is_granted else None,
+            offers=offers if is_granted else None,
         )
 
-    def promise(self, process: Process, request: PromiseRequest, now: float) -> PromiseResponse:
-        """Give or refuse the promise; a longer one than ever before is noted in the hard state."""
-        response = self.promises.ask(process, request, now)
-        if response.is_given and request.seconds > self.hard_state.promise_seconds:
+    # Promises. A longer one than ever before is noted in the hard state.
+
+    def promise(
+        self, process: Process, request: PromiseRequest, agreed: Mapping[str, Placement], now: float
+    ) -> PromiseResponse | None:
+        """Give or refuse promises; None for a request that is out of date."""
+        if request.seconds > self.hard_state.promise_seconds:
             self.hard_state = evolve(self.hard_state, promise_seconds=request.seconds)
-        return response
+        return self.promises.ask(process, request, agreed, now)
+
+    def release(
+        self, process: Process, claims: Collection[Claim], agreed: Mapping[str, Placement], now: float
+    ) -> list[Answer]:
+        """Take promises back that `process` needs no more; return answers to others that waited for it."""
+        return self.promises.release(process, claims, agreed, now)

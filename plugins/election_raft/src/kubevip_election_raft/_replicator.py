@@ -1,0 +1,290 @@
+"""How a leader makes its log everybody's (Raft thesis 3.5, 3.6, 5), and decides in it who is to hold what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from kubevip_election_raft._elector import Elector
+from kubevip_election_raft._entries import Command, Entry, NoOp, Place, Placed, Process
+from kubevip_election_raft._leader import Leader
+from kubevip_election_raft._messages import (
+    AppendEntries,
+    AppendResponse,
+    InstallSnapshot,
+    Offers,
+    OffersResponse,
+)
+from kubevip_election_raft._placement import Placer, Stand, split
+from kubevip_election_raft._ready import Role
+
+#: Entries in one message; more follow when they are answered.
+ENTRIES_PER_MESSAGE = 32
+
+#: So many committed entries become a snapshot.
+MOST_COMMITTED_ENTRIES = 256
+
+
+class Replicator(Elector):
+    """A member that appends to its log, as leader or as follower."""
+
+    # Leading
+
+    def _lead(self, now: float) -> None:
+        self._role, self._leader_name = Role.LEADER, self.process.name
+        self._leader = Leader(self.term, self.peers, self._log, self.timing, now)
+        self._placer = Placer(own=self.process.name, order=self.members, settle_seconds=self.timing.heartbeat_seconds)
+        for group, placement in self._agreed.placements.items():
+            placed = Placed(group=group, process=placement.process, why=placement.why)
+            self._placer.note(placed, placement.grant)
+        for entry in self._log.between(self._log.commit, self._log.last_index):
+            self._note_decided(entry)
+        for peer in self.peers.values():  # who was never heard gets some time to be heard
+            peer.alive_at = now if peer.heard_at == -math.inf else peer.heard_at
+        self._propose(NoOp(), now)
+        self._place(now)
+        self._beat(self._leader, now)
+
+    def _propose(self, command: Command, now: float) -> None:
+        """Append a decision; it is sent with the next round."""
+        entry = self._log.append(self.term, command)
+        self._note_decided(entry)
+        if isinstance(command, Place):
+            for placed in command.placed:
+                if placed.process == self.process:
+                    # asked for at once, in the same moment as the entries leave; held only when both came back
+                    before = self._agreed.placements.get(placed.group)
+                    self._claim(placed.group, now, before.process if before is not None else None, is_committed=False)
+
+    def _note_decided(self, entry: Entry) -> None:
+        assert self._placer is not None
+        if isinstance(entry.command, Place):
+            for placed in entry.command.placed:
+                self._placer.note(placed, entry.grant)
+
+    def _beat(self, leader: Leader, now: float) -> None:
+        """Send a heartbeat, with whatever each follower lacks; ask for promises in the same moment."""
+        round_ = leader.begin_round(now)
+        heirs, unknown = self._heirs(now), self._unknown()
+        alike: dict[int, AppendEntries] = {}  # followers that are equally far get the same message
+        for name, follower in leader.followers.items():
+            if follower.next_index <= self._log.snapshot.index:
+                self._send_early((name,), self._snapshot(round_, heirs))
+                continue
+            message = alike.get(follower.next_index)
+            if message is None:
+                message = self._entries_from(follower.next_index, round_, heirs, unknown)
+                alike[follower.next_index] = message
+            self._send_early((name,), message)
+            follower.next_index += len(message.entries)
+        leader.plan_beat(now)
+
+    def _entries_from(self, index: int, round_: int, heirs: tuple[str, ...], unknown: tuple[str, ...]) -> AppendEntries:
+        term = self._log.term_at(index - 1)
+        assert term is not None
+        return AppendEntries(
+            term=self.term,
+            round=round_,
+            previous_index=index - 1,
+            previous_term=term,
+            commit=self._log.commit,
+            seconds=self.timing.promise_seconds,
+            entries=self._log.between(index - 1, index - 1 + ENTRIES_PER_MESSAGE),
+            heirs=heirs,
+            unknown=unknown,
+        )
+
+    def _snapshot(self, round_: int, heirs: tuple[str, ...]) -> InstallSnapshot:
+        return InstallSnapshot(
+            term=self.term,
+            round=round_,
+            seconds=self.timing.promise_seconds,
+            snapshot=self._log.snapshot,
+            heirs=heirs,
+        )
+
+    def _send_more(self, leader: Leader, name: str, now: float) -> None:
+        """Send one follower what it lacks, without waiting for the next heartbeat."""
+        follower = leader.followers[name]
+        if follower.next_index > self._log.last_index:
+            return
+        round_, heirs = leader.begin_round(now), self._heirs(now)
+        if follower.next_index <= self._log.snapshot.index:
+            self._send_early((name,), self._snapshot(round_, heirs))
+            return
+        message = self._entries_from(follower.next_index, round_, heirs, ())
+        follower.next_index += len(message.entries)
+        self._send_early((name,), message)
+
+    def _heirs(self, now: float) -> tuple[str, ...]:
+        return self.peers.order_heirs(heard_since=now - self.timing.promise_seconds)
+
+    def _unknown(self) -> tuple[str, ...]:
+        """Return the members whose offers this leader does not know, or not the newest of."""
+        return tuple(
+            name
+            for name, peer in self.peers.items()
+            if peer.offers is None or peer.offers.version != peer.offers_version
+        )
+
+    def _on_append_response(self, sender: Process, response: AppendResponse, now: float) -> None:
+        if response.term > self.term:
+            self._adopt(response.term, None, now)
+            return
+        leader = self._leader
+        if leader is None or response.term != self.term:
+            return
+        peer = self.peers[sender.name]
+        peer.alive_at = now
+        peer.offers_version = max(peer.offers_version, response.offers_version)
+        sent_at = leader.answered(sender.name, response)
+        if sent_at is not None:
+            peer.round_trip_seconds = now - sent_at
+        if not self._advance(leader, now):
+            self._send_more(leader, sender.name, now)
+
+    def _advance(self, leader: Leader, now: float) -> bool:
+        """Commit what a majority has, and tell everybody at once: somebody may wait for it."""
+        if not self._commit(leader.committed(), now):
+            return False
+        self._beat(leader, now)
+        return True
+
+    def _compact(self) -> None:
+        """Put what is committed into a snapshot, when it has become much."""
+        commit = self._log.commit
+        if commit - self._log.snapshot.index >= MOST_COMMITTED_ENTRIES and self._log.saved >= commit:
+            self._log.compact(commit, self._agreed)
+
+    # Placing
+
+    def _place(self, now: float) -> bool:
+        """Decide where groups go; return whether anything was decided."""
+        placer = self._placer
+        assert placer is not None
+        placer.gone = self._gone(now)
+        decided = placer.decide(self._stands(now), lambda process: self._why_gone(process, now), now)
+        for part in split(decided):
+            self._propose(Place(placed=part), now)
+        return bool(decided)
+
+    def _place_and_tell(self, now: float) -> None:
+        """The same, and tell the followers if anything was decided."""
+        if self._leader is not None and self._place(now):
+            self._beat(self._leader, now)
+
+    def _stands(self, now: float) -> Mapping[str, Stand]:
+        """Return who is there, by name, of those that said what they stand for; this leader first."""
+        stands = {self.process.name: Stand.of(self.process, self.offers)}
+        for name, peer in self.peers.items():
+            if peer.process is not None and peer.offers is not None and not self._why_gone(peer.process, now):
+                stands[name] = Stand.of(peer.process, peer.offers)
+        return stands
+
+    def _why_gone(self, process: Process, now: float) -> str:
+        """Say why `process` is not there; "" when it is, or may be."""
+        if process.name == self.process.name:
+            return "" if process == self.process else f"{process.name} was restarted"
+        peer = self.peers.get(process.name)
+        if peer is None:
+            return f"{process.name} is no member"
+        if self._voter.promises.is_dead(process):
+            return f"{process.name} died"
+        if peer.process is not None and peer.process.incarnation > process.incarnation:
+            return f"{process.name} was restarted"
+        return f"{process.name} is silent" if now >= peer.alive_at + self._silence_seconds else ""
+
+    @property
+    def _silence_seconds(self) -> float:
+        """After so long a holder is taken for dead: its lease is over, and its promises will be in a moment.
+
+        So its group is placed elsewhere, and asked for, by the time at which the voters are free.
+        """
+        return (self.timing.lease_seconds + self.timing.promise_seconds) / 2
+
+    def _gone(self, now: float) -> frozenset[str]:
+        """Return the members that are not there."""
+        silent_since = now - self._silence_seconds
+        return frozenset(
+            name
+            for name, peer in self.peers.items()
+            if peer.alive_at <= silent_since
+            or (peer.process is not None and self._voter.promises.is_dead(peer.process))
+        )
+
+    @property
+    def _place_at(self) -> float:
+        """When the leader has to look again where groups are: a holder may be dead then."""
+        placer = self._placer
+        if placer is None:
+            return math.inf
+        silent_at = (
+            peer.alive_at + self._silence_seconds
+            for name, peer in self.peers.items()
+            if placer.held[name] > 0 and name not in placer.gone
+        )
+        return min(placer.look_at, min(silent_at, default=math.inf))
+
+    def _on_offers(self, sender: Process, offers: Offers, now: float) -> None:
+        is_new = self.peers[sender.name].learn(offers)
+        if self._leader is None:
+            return
+        if is_new:
+            self._place_and_tell(now)
+        if offers.request:
+            assert self._placer is not None
+            kept = self._placer.held[sender.name]
+            self._send(sender.name, OffersResponse(request=offers.request, kept=kept))
+
+    # Following
+
+    def _on_append(self, sender: Process, message: AppendEntries | InstallSnapshot, now: float) -> None:
+        if message.term < self.term or message.term == self._resigned_term:
+            # An answer with the newer term frees a member that is stuck with it (thesis 9.6 and etcd's CheckQuorum).
+            self._send(sender.name, AppendResponse(term=self.term, round=message.round))
+            return
+        if message.term > self.term:
+            self._adopt(message.term, sender.name, now)
+        elif self._leader is not None:
+            return  # 3.4: one leader a term; whoever says this is not one of us
+        elif self._role is not Role.FOLLOWER or self._leader_name != sender.name:
+            self._follow(sender.name, now)
+        self._voter.hear(sender.name, message.seconds, now)
+        self._standing.follow(message.heirs, now + message.seconds)
+        if isinstance(message, InstallSnapshot):
+            self._restore(message, now)
+            matched: int | None = message.snapshot.index
+        else:
+            matched = self._merge(message, now)
+            if not message.entries:  # at rest
+                self._compact()
+            if self.process.name in message.unknown:
+                self._send(sender.name, self.offers)
+        hint = (0, 0) if matched is not None or isinstance(message, InstallSnapshot) else self._hint(message)
+        self._send(
+            sender.name,
+            AppendResponse(
+                term=self.term,
+                round=message.round,
+                matched=matched,
+                hint_index=hint[0],
+                hint_term=hint[1],
+                offers_version=self.offers.version,
+            ),
+        )
+
+    def _hint(self, message: AppendEntries) -> tuple[int, int]:
+        return self._log.hint(message.previous_index)
+
+    def _merge(self, message: AppendEntries, now: float) -> int | None:
+        """Append; return up to where this log is now known to be the leader's."""
+        if not self._log.merge(message.previous_index, message.previous_term, message.entries):
+            return None
+        matched = message.previous_index + len(message.entries)
+        self._commit(min(message.commit, matched), now)
+        return matched
+
+    def _restore(self, message: InstallSnapshot, now: float) -> None:
+        if self._log.restore(message.snapshot):
+            state = message.snapshot.state
+            self._agree(state, {**self._agreed.placements, **state.placements}, now)
