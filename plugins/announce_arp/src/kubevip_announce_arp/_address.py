@@ -7,6 +7,7 @@ import math
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import (
@@ -90,7 +91,7 @@ class AddressAnnouncer:
         self._guarding: list[Guarded] = []
         self._unguarding: list[Guarded] = []
         self._prepared: Counter[Guarded] = Counter()
-        self._thread = KernelThread(kernel)
+        self._thread = KernelThread(kernel, self._renewal_failed)
         self._is_working, self._idle = False, Event()  # of the thread
         self._idle.set()
         self._wake = Event()
@@ -284,16 +285,8 @@ class AddressAnnouncer:
         for name in outcome.opened:
             if name in self._leaders:
                 self._leaders[name].open_until = min(work.until[name] - self._offset, now + LONGEST_SECONDS)
-        for name in sorted(outcome.lapsed):
-            _logger.warning("fence: group=%s was silent for a moment, its renewal came late", name)
-        if outcome.was_removed:
-            _logger.warning("fence: somebody removed the tables %s; they are back", self._table)
-            self._fence_problem = "somebody removed its tables, they were put back"
-        elif outcome.fence_error:
-            if outcome.fence_error != self._fence_problem:
-                _logger.error("fence: %s", outcome.fence_error)
-            self._fence_problem = outcome.fence_error
-        elif work.check:
+        self._take_fence(outcome)
+        if work.check and not (outcome.was_removed or outcome.fence_error):
             self._fence_problem = ""
         for held in putting:
             problem = outcome.failed.get(held.place.address, "")
@@ -309,6 +302,41 @@ class AddressAnnouncer:
             held.problem = outcome.still_up.get(held.place.address, "")
             held.lowered.set()
         self._disown(held for held in lowering if not held.problem)
+
+    def _take_fence(self, outcome: Outcome) -> None:
+        """Take note of what became of the fence, and of which groups it is enough to renew from now on."""
+        for name in sorted(outcome.lapsed):
+            _logger.warning("fence: group=%s was silent for a moment, its renewal came late", name)
+        if outcome.was_removed:
+            _logger.warning("fence: somebody removed the tables %s; they are back", self._table)
+            self._fence_problem = "somebody removed its tables, they were put back"
+        elif outcome.fence_error:
+            if outcome.fence_error != self._fence_problem:
+                _logger.error("fence: %s", outcome.fence_error)
+            self._fence_problem = outcome.fence_error
+        now = current_time()
+        self._thread.set_renewing(
+            {
+                name: partial(self._until, leader.tenure)
+                for name, leader in self._leaders.items()
+                if leader.users and leader.open_until > now
+            }
+        )
+
+    def _until(self, tenure: Tenure) -> float:
+        """Return until when a tenure lasts, by time.monotonic(). May be called from any thread."""
+        return tenure.valid_until + self._offset
+
+    def _renewal_failed(self, outcome: Outcome) -> None:
+        """Renew all groups once more, as work: one of them is closed, or all are."""
+        before = self._troubles()
+        for name, leader in self._leaders.items():
+            if name not in outcome.opened:
+                leader.open_until = -math.inf
+        self._take_fence(outcome)
+        self._tell(before, is_new=False)
+        self._moved.update(self._leaders)
+        self._wake.set()
 
     async def _withdraw(self, held: Held) -> None:
         """Close the fence if nothing else needs it, take the address off, and return when the kernel says so."""
@@ -354,8 +382,13 @@ class AddressAnnouncer:
         if leader is None or leader.tenure is not tenure:
             if leader is not None:
                 leader.stop()
+            self._thread.stop_renewing(tenure.group)  # or it would close for the old tenure what opens for this one
 
             def moved(valid_until: float) -> None:
+                if valid_until > current_time() and self._thread.renews(tenure.group):
+                    self._thread.renew()
+                    return
+                self._thread.stop_renewing(tenure.group)
                 self._moved.add(tenure.group)
                 self._wake.set()
 

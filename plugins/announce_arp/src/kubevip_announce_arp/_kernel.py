@@ -155,6 +155,25 @@ class Kernel:
             fence_error="; ".join(fence_errors),
         )
 
+    def renew(self, until: Mapping[str, float]) -> Outcome | None:
+        """Renew groups that are open in the fence; return None when that is all there is to say.
+
+        :param until: as `Work.until`, of what is to be renewed alone.
+        """
+        fence = self._fence
+        if fence is None or not until:
+            return None
+        installs = fence.installs
+        try:
+            renewal = fence.renew(until)
+            if fence.installs != installs:  # new tables are closed for everybody
+                renewal = fence.renew(until)
+        except OSError as error:
+            return Outcome(fence_error=f"the fence cannot be renewed: {error.strerror}")
+        if fence.installs == installs and not renewal.lapsed and len(renewal.opened) == len(until):
+            return None
+        return Outcome(opened=renewal.opened, lapsed=renewal.lapsed, was_removed=fence.installs != installs)
+
     def clear(self) -> list[str]:
         """Take everything off that this process put up, and remove the fence; return what went wrong."""
         places = list(self._known.values())

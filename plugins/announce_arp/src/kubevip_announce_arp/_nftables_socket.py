@@ -33,6 +33,7 @@ class NftablesSocket:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_NETLINK, kind, nft.NETLINK_NETFILTER)
         self._sequence = 0
+        self._has_leftovers = False
         self.commits = 0
         try:
             self._socket.bind((0, 0))
@@ -78,6 +79,7 @@ class NftablesSocket:
                     )
                 if answer.sequence == last:
                     self.commits += 1
+                    self._has_leftovers = False
                     return
 
     def generation(self) -> int:
@@ -114,6 +116,9 @@ class NftablesSocket:
 
     def _forget(self) -> None:
         """Drop answers that an earlier failure left: they are numbered, but would fill the socket."""
+        has_leftovers, self._has_leftovers = self._has_leftovers, True
+        if not has_leftovers:
+            return
         try:
             while self._socket.recv(1 << 16):
                 pass
