@@ -36,7 +36,7 @@ from kubevip._board import Board
 from kubevip._context import Context
 from kubevip._fitness import RISE_SECONDS
 from kubevip._observe import Observers
-from kubevip._reconcile import RELIEF_SECONDS, STOP_DRAIN_SECONDS, Reconciler
+from kubevip._reconcile import QUIET_SECONDS, RELIEF_SECONDS, STOP_DRAIN_SECONDS, Reconciler
 from kubevip._resolved import Resolved, ResolvedInstance
 from kubevip.errors import AnnounceError, ElectionError, Permanent, ProxyError
 from kubevip.testing import FakeAnnouncer, FakeProxy, ManualElection, Recorder, make_host
@@ -184,6 +184,29 @@ async def test_others_take_over_before_anything_is_withdrawn_but_nobody_is_waite
         await rig.reconciler.relieve()
         assert current_time() - began == pytest.approx(takes)
         assert rig.record.words == words
+
+
+class GivingAway(ManualElection):
+    """Has its groups placed elsewhere, and returns when nothing of them is up here."""
+
+    async def relieve(self) -> None:
+        for group, candidacy in self.candidacies.items():
+            self.follow(group, "n2", seconds=10)
+            assert candidacy.withdrawn is not None
+            await candidacy.withdrawn()
+
+
+async def test_who_gave_everything_away_keeps_quiet_for_a_moment(rig: Rig) -> None:
+    rig.election = GivingAway(rig.record)
+    rig.providers[Kind.ELECTION, "raft"] = rig._provider("raft", rig.election)
+    async with rig.running(rig.resolved(API)):
+        rig.election.lead("api", 100)
+        await sleep(1)
+        rig.record.clear()
+        began = current_time()
+        await rig.reconciler.relieve()
+        assert rig.record.words == ["arp withdraw api", "address withdraw api"]
+        assert current_time() - began == pytest.approx(0.1 + QUIET_SECONDS)  # the address takes 0.1 s to leave
 
 
 async def test_an_election_that_cannot_be_relieved_stops_all_the_same(rig: Rig) -> None:

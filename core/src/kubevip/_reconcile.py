@@ -154,12 +154,20 @@ class Reconciler:
 
     async def relieve(self) -> None:
         """Let others take over what is held here before it is withdrawn, where the elections can; bounded."""
+        was_leading = self._leads
         with move_on_after(RELIEF_SECONDS):
             async with create_task_group() as tg:
                 for key in [key for key in self._running if key[:2] == ("service", Kind.ELECTION.value)]:
                     election = self._slots[key].content.value
                     if isinstance(election, SupportsRelief):
                         tg.start_soon(_relieve, key[2], election)
+        if was_leading and not self._leads:
+            await sleep(QUIET_SECONDS)
+
+    @property
+    def _leads(self) -> bool:
+        """Whether this node leads any group."""
+        return any(standing.campaign.tenure.value is not None for standing in self._standings.values())
 
     def _start(self, tg: TaskGroup, key: Key, unit: Unit) -> Running:
         running = Running(unit, self._task(unit))
@@ -218,7 +226,7 @@ class Reconciler:
 
     async def _stop_all(self) -> None:
         """Stop addresses and agents first, then candidacies, then unbound listeners, which drain, then services."""
-        is_leading = any(standing.campaign.tenure.value is not None for standing in self._standings.values())
+        was_leading = self._leads
         for rank in (("vip", "agent"), ("group",), ("listener",), ("service",)):
             keys = [key for key in self._running if key[0] in rank]
             leaving = self._leaving if "listener" in rank else []
@@ -234,7 +242,7 @@ class Reconciler:
                 await running.done.wait()
             if "group" in rank:
                 self._released()
-                if is_leading:
+                if was_leading:
                     await sleep(QUIET_SECONDS)
 
     def _task(self, unit: Unit) -> Task:
