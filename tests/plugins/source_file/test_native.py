@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubevip import AgentItem, Backend, Desired, Group, Kind, Member, Section, VirtualIP
+from kubevip import AgentItem, Backend, Desired, Group, Kind, Member, Placement, Section, VirtualIP
 from kubevip.errors import ConfigError
 from kubevip_source_file._reading import read_configuration
 
@@ -173,15 +173,39 @@ def test_what_a_later_version_understands_is_refused_by_name() -> None:
     text = """\
 apiVersion: kubevip/v1
 elections: {raft: {members: [{name: n1, address: 10.0.0.1, witness: true}]}}
-groups: {api: {election: raft, failBack: never, prefer: [n1]}}
 loadBalancers: [{name: a, type: tcp, port: 1, bindTo: all, healthCheck: {}, backends: [{members: raft, port: 2}]}]
 """
     assert problems_of(text) == [
         "c.yaml:2: elections.raft.members[0].witness: witness comes with a later version; leave it out",
-        "c.yaml:3: groups.api.failBack: failBack comes with a later version; leave it out",
-        "c.yaml:3: groups.api.prefer: prefer comes with a later version; leave it out",
-        "c.yaml:4: loadBalancers[0].healthCheck: healthCheck comes with a later version; leave it out",
+        "c.yaml:3: loadBalancers[0].healthCheck: healthCheck comes with a later version; leave it out",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "placement"),
+    [
+        ("{}", Placement()),
+        ("{failBack: never, prefer: [n2, n3]}", Placement(prefer=("n2", "n3"))),
+        ("{prefer: [n2], failBack: 5m, weight: 3}", Placement(prefer=("n2",), fail_back_seconds=300.0, weight=3)),
+    ],
+)
+def test_a_group_says_where_it_would_rather_be_held(text: str, placement: Placement) -> None:
+    (group,) = read(f"apiVersion: kubevip/v1\ngroups: {{api: {text}}}\n").groups
+    assert group.placement == placement
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{prefer: [n1, n1]}", "groups.api: prefer names n1 more than once"),
+        ("{failBack: 5m}", "groups.api: failBack without prefer: there is nowhere to return to"),
+        ("{weight: 0}", "groups.api: expected a weight of 1-256, got 0"),
+        ("{prefer: n1}", "groups.api.prefer: expected a list"),
+    ],
+)
+def test_a_placement_that_makes_no_sense_is_refused(text: str, problem: str) -> None:
+    (found,) = problems_of(f"apiVersion: kubevip/v1\ngroups: {{api: {text}}}\n")
+    assert found.startswith(f"c.yaml:2: {problem}")
 
 
 def test_all_problems_of_a_file_are_told_at_once_in_order() -> None:

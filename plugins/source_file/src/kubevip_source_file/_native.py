@@ -9,7 +9,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import optional
 
-from kubevip import Duration, IPAddress, Kind, Port
+from kubevip import Duration, IPAddress, Kind, Placement, Port
 from kubevip_source_file._checks import (
     backend_url,
     free_text,
@@ -34,8 +34,6 @@ KINDS: Mapping[str, Kind] = {
 #: Keys of the format that a later version understands; "*" stands for any name or index.
 LATER: tuple[tuple[str, ...], ...] = (
     ("elections", "*", "members", "*", "witness"),
-    ("groups", "*", "prefer"),
-    ("groups", "*", "failBack"),
     ("loadBalancers", "*", "healthCheck"),
 )
 
@@ -49,6 +47,23 @@ class NativeGroup:
     """An entry of `groups`; no election: the only one that is configured."""
 
     election: str = ""
+    prefer: tuple[str, ...] = ()
+    fail_back: Duration | Literal["never"] = "never"
+    weight: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        if twice := sorted({name for name in self.prefer if self.prefer.count(name) > 1}):
+            raise ValueError(f"prefer names {', '.join(twice)} more than once")
+        if self.fail_back != "never" and not self.prefer:
+            raise ValueError("failBack without prefer: there is nowhere to return to")
+        if not 1 <= self.weight <= 256:
+            raise ValueError(f"expected a weight of 1-256, got {self.weight}")
+
+    @property
+    def placement(self) -> Placement:
+        """Where the group would rather be held."""
+        seconds = None if self.fail_back == "never" else float(self.fail_back)
+        return Placement(prefer=self.prefer, fail_back_seconds=seconds, weight=self.weight)
 
 
 @frozen(kw_only=True)

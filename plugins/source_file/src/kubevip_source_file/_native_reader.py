@@ -146,7 +146,8 @@ class _Reader:
         for name, data in file.groups.items():
             self._check_name(name, "groups", name)
             if (group := self._structured(data or {}, NativeGroup, "groups", name)) is not None:
-                yield Group(name=name, election=group.election, places=self.places.below("groups", name))
+                places = self.places.below("groups", name)
+                yield Group(name=name, election=group.election, placement=group.placement, places=places)
 
     def _vips(self, file: NativeFile) -> Iterator[VirtualIP]:
         seen: dict[str, int] = {}
