@@ -46,7 +46,7 @@ def test_a_file_with_anything_anywhere_is_taken_or_refused_with_its_problems(dat
         place = document
         for step in path[:-1]:
             place = place[step]
-        place[path[-1]] = data.draw(VALUES)
+        place[path[-1]] = copy.deepcopy(data.draw(VALUES))  # it may be changed in the next round
     try:
         desired, warnings = read_configuration(yaml.safe_dump(document).encode(), "c.yaml", {})
     except ConfigError as error:
