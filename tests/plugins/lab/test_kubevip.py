@@ -20,15 +20,19 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow]
 KUBEVIP = (sys.executable, "-P", "-m", "kubevip")
 
 
-def test_every_takeover_of_the_demonstration_works(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*KUBEVIP, "lab", "demo", "--json"],
+def lab(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*KUBEVIP, "lab", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(directory)},
         timeout=110,
     )
+
+
+def test_every_takeover_of_the_demonstration_works(tmp_path: Path) -> None:
+    done = lab("demo", "--json", directory=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
@@ -40,14 +44,7 @@ def test_every_takeover_of_the_demonstration_works(tmp_path: Path) -> None:
 
 def test_two_never_hold_an_address_under_random_faults(tmp_path: Path) -> None:
     picture = tmp_path / "held.svg"
-    done = subprocess.run(
-        [*KUBEVIP, "lab", "chaos", "--seconds", "8", "--seed", "5", "--json", "--picture", str(picture)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        timeout=110,
-    )
+    done = lab("chaos", "--seconds", "8", "--seed", "5", "--json", "--picture", str(picture), directory=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
@@ -58,19 +55,36 @@ def test_two_never_hold_an_address_under_random_faults(tmp_path: Path) -> None:
 
 
 def test_it_moves_as_it_is_told_to(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*KUBEVIP, "lab", "failover", "--fault", "move", "--rounds", "2", "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        timeout=110,
-    )
+    done = lab("failover", "--fault", "move", "--rounds", "2", "--json", directory=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
     rounds = json.loads(done.stdout)["rounds"]
     assert [each["holder_before"] == each["holder_after"] for each in rounds] == [False, False]
     assert [each["two_holders_ms"] for each in rounds] == [0, 0]
+
+
+def test_at_rest_every_process_is_told_of_and_nothing_is_written(tmp_path: Path) -> None:
+    done = lab("idle", "--seconds", "2", "--json", directory=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    processes = json.loads(done.stdout)["processes"]
+    assert sorted((each["node"], each["process"]) for each in processes) == [
+        (node, process) for node in ("n1", "n2", "n3") for process in ("control", "keeper", "worker")
+    ]
+    assert {each["node"] for each in processes if each["role"] == "holder"} < {"n1", "n2", "n3"}
+    assert all(each["resident_mb"] > each["proportional_mb"] > each["private_mb"] > 1 for each in processes)
+    assert all(each["cpu_percent"] > 0 for each in processes if each["process"] == "control")
+
+
+def test_under_load_requests_are_answered_and_what_is_lost_is_counted(tmp_path: Path) -> None:
+    done = lab("load", "--seconds", "3", "--json", directory=tmp_path)
+
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # a machine that does other things may be too slow
+    report = json.loads(done.stdout)
+    losses = report["elections"] + report["lapses"] + report["breaks"]
+    assert (losses == 0) is (done.returncode == 0) is report["is_good"]
+    assert report["requests_per_second"] > 100
+    assert report["processors"] == len(os.sched_getaffinity(0))
 
 
 def test_ctrl_c_ends_the_demonstration_and_leaves_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ def test_faults_are_measured_in_the_order_in_which_they_are_given(parser: argpar
     assert (args.fault, args.against) == (["move", "cut"], "keepalived")
 
 
+@pytest.mark.parametrize("command", ["idle", "load"])
+def test_rest_and_load_last_a_minute_unless_told_otherwise(parser: argparse.ArgumentParser, command: str) -> None:
+    args = parser.parse_args([command])
+
+    assert (args.seconds, args.nodes, args.timing, args.json) == (60, 3, "default", False)
+
+
 def test_the_original_format_cannot_say_the_timing(parser: argparse.ArgumentParser) -> None:
     args = parser.parse_args(["failover", "--fault", "kill", "--timing", "fast", "--format", "original"])
 

@@ -1,8 +1,9 @@
-"""A tiny HTTP server that says its name: `python -m kubevip_lab._backend NAME ADDRESS PORT`. Standard library only.
+"""A tiny HTTP server that says its name: `python -m kubevip_lab._backend NAME ADDRESS PORT [load]`.
 
-One process, one loop; answers every request with the name as the body and keeps a connection open until the client
-asks otherwise. It stands for whatever runs behind a load balancer and does no more than the probers need; it is as
-punctual as they are, since a backend that waits for a processor would look like an outage.
+Standard library only. One process, one loop; answers every request with the name as the body and keeps a connection
+open until the client asks otherwise. It stands for whatever runs behind a load balancer and does no more than the
+probers need; it is as punctual as they are, since a backend that waits for a processor would look like an outage; not
+so where it is a part of the load.
 """
 
 from __future__ import annotations
@@ -70,5 +71,6 @@ def serve(name: str, address: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    become_punctual()
+    if sys.argv[4:] != ["load"]:
+        become_punctual()
     serve(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -11,9 +11,11 @@ from kubevip_lab._chaos import run_chaos
 from kubevip_lab._comparison import Comparison
 from kubevip_lab._demo import demonstrate
 from kubevip_lab._failover import measure
+from kubevip_lab._idle import measure_at_rest
 from kubevip_lab._keepalived import prepare_keepalived
 from kubevip_lab._kubevip import prepare_kubevip
 from kubevip_lab._lab import VIP, VIP_PORT, open_lab, plan
+from kubevip_lab._load import run_load
 from kubevip_lab._machine import look_at_machine
 from kubevip_lab._up import open_shell
 
@@ -105,6 +107,26 @@ def chaos(args: argparse.Namespace, directory: Path, show: Show) -> Result:
     return result
 
 
+def idle(args: argparse.Namespace, directory: Path, show: Show) -> Result:
+    """Measure what a cluster costs at rest."""
+    show.say(look_at_machine(directory).describe())
+    with _lab(args, plan(args.nodes), directory, show.say) as lab:
+        result = measure_at_rest(lab, show, seconds=args.seconds, timeout=args.timeout, timing=args.timing)
+    for line in result.table():
+        show.say(line)
+    return result
+
+
+def load(args: argparse.Namespace, directory: Path, show: Show) -> Result:
+    """Put a cluster under load and count who lost what it held."""
+    show.say(look_at_machine(directory).describe())
+    with _lab(args, plan(args.nodes, is_load=True), directory, show.say) as lab:
+        result = run_load(lab, show, seconds=args.seconds, timeout=args.timeout, timing=args.timing)
+    for line in result.summary():
+        show.say(line)
+    return result
+
+
 @contextmanager
 def _lab(
     args: argparse.Namespace, what: Plan, directory: Path, say: Callable[[str], None] = print, peer: str | None = None
@@ -140,5 +162,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Path, Show], Result]] = {
     "demo": demo,
     "failover": failover,
     "chaos": chaos,
+    "idle": idle,
+    "load": load,
 }
 """The subcommands that have a result, by name."""

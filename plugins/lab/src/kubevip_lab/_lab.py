@@ -31,7 +31,8 @@ class Plan:
     """What is to be built: names and addresses of the hosts.
 
     `more_vips` are for the native format: a group of its own each, nothing balanced.
-    `serves_on_nodes`: a web server runs on every node, for a subject that balances nothing.
+    `serves_on_nodes`: a web server runs on every node, for a subject that balances nothing. `is_load`: the backends are
+    a part of the load and run at ordinary priority.
     """
 
     nodes: dict[str, IPv4Address]
@@ -39,15 +40,19 @@ class Plan:
     vip: IPv4Address = VIP
     more_vips: tuple[IPv4Address, ...] = ()
     serves_on_nodes: bool = False
+    is_load: bool = False
 
 
-def plan(nodes: int = 3, backends: int = 3, *, vips: int = 1, serves_on_nodes: bool = False) -> Plan:
+def plan(
+    nodes: int = 3, backends: int = 3, *, vips: int = 1, serves_on_nodes: bool = False, is_load: bool = False
+) -> Plan:
     """Return the lab's plan: nodes n1.. at .11.., backends b1.. at .21.., VIPs at .100... At most 10 each."""
     return Plan(
         nodes={f"n{index + 1}": SUBNET[_FIRST_NODE + index] for index in range(nodes)},
         backends={f"b{index + 1}": SUBNET[_FIRST_BACKEND + index] for index in range(backends)},
         more_vips=tuple(VIP + index for index in range(1, vips)),
         serves_on_nodes=serves_on_nodes,
+        is_load=is_load,
     )
 
 
@@ -93,6 +98,7 @@ def open_lab(what: Plan, make_subject: Callable[[Network, Plan], Subject]) -> Ge
             servers += [(name, "0.0.0.0", VIP_PORT) for name in what.nodes if what.serves_on_nodes]
             for name, listens, port in servers:
                 arguments = [sys.executable, "-P", "-m", "kubevip_lab._backend", name, listens, str(port)]
+                arguments += ["load"] if what.is_load else []
                 backends.append(network.hosts[name].start(arguments))
             for daemon in subject.daemons.values():
                 daemon.start()

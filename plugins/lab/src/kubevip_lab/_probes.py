@@ -137,6 +137,7 @@ class ArpAsker:
 def run(askers: list[tuple[Asker, int]], records: Records, interval: float) -> None:
     """Let each asker ask at every so many-th tick until the reader of the records has gone."""
     start, tick = monotonic() + interval, 0
+    asked = [0] * len(askers)
     while True:
         due = start + tick * interval
         if (wait := due - monotonic()) > 0:
@@ -148,9 +149,10 @@ def run(askers: list[tuple[Asker, int]], records: Records, interval: float) -> N
         if now - due > interval / 2:
             records.add(LATE, 0, tick, due, now)
             tick = max(tick, math.floor((now - start) / interval))
-        for asker, every in askers:
+        for index, (asker, every) in enumerate(askers):
             if tick % every == 0:
-                asker.ask(tick // every)
+                asker.ask(asked[index])
+                asked[index] += 1
         records.flush(now)
         tick += 1
 

@@ -1,9 +1,9 @@
 """What probers write to their pipe: fixed-size records. Standard library only.
 
 A record is `kind, asker, number, sent, received, by`: which of the process's askers it is about (0 where there is one),
-the number of the question (questions are asked at `start + number * interval`; a number is skipped where the prober
-was kept from asking in time), two readings of CLOCK_MONOTONIC in seconds, which all processes of a machine share, and
-up to 16 bytes that say who or what.
+the number of the question (questions are counted as they are asked, an interval apart unless the prober was kept from
+asking in time), two readings of CLOCK_MONOTONIC in seconds, which all processes of a machine share, and up to 16 bytes
+that say who or what.
 """
 
 from __future__ import annotations

@@ -74,7 +74,10 @@ class Witness:
 
     def _collect(self) -> None:
         for name, prober in self.watch.probers.items():
-            kind, node, about = name.split()
+            kind, _, rest = name.partition(" ")
+            if kind not in ("wire", "spy"):
+                continue
+            node, _, about = rest.partition(" ")
             for answer in prober.records[ANSWERED]:
                 host = node if kind == "spy" else self.lab.node_of(answer.by) or answer.by
                 (self.held if kind == "spy" else self.wire).add(about, host, answer)

@@ -54,23 +54,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     chaos.add_argument("--json", action="store_true", help="print the figures as one object")
     chaos.set_defaults(format="native")
 
+    idle = commands.add_parser("idle", help="what every process costs while nothing happens")
+    load = commands.add_parser("load", help="every processor busy, the proxy at full load: does anybody lose anything?")
+    for command, seconds in ((idle, 60), (load, 60)):
+        command.add_argument(
+            "--seconds", type=_count(1, 86_400), default=seconds, metavar="N", help=f"default: {seconds}"
+        )
+        command.add_argument(
+            "--timeout", type=_seconds, default=30.0, metavar="TIME", help="to become whole, default: 30s"
+        )
+        command.add_argument("--json", action="store_true", help="print the figures as one object")
+
     up = commands.add_parser("up", help="keep the lab running and open a shell on one of its hosts")
     up.add_argument("--config", metavar="FILE", help="a configuration file for all nodes instead of generated ones")
     up.add_argument("--host", default="client", metavar="NAME", help="n1.., b1.., client or watch; default: client")
 
-    for command in (demo, failover, chaos):
+    for command in (demo, failover, chaos, idle, load):
         command.add_argument("--logs", metavar="DIR", help="leave the nodes' logs and what happened when here")
-    for command in (failover, up):
+    for command in (failover, idle, load, up):
         command.add_argument("--nodes", type=_count(1, 9), default=3, metavar="N", help="default: 3")
-    for command in (demo, failover, up):
+    for command in (demo, failover, idle, load, up):
         command.add_argument(
             "--format",
             choices=("original", "native"),
             help="of the nodes' files, default: original, native where --timing needs it",
         )
-    for command in (failover, chaos, up):
+    for command in (failover, chaos, idle, load, up):
         command.add_argument("--timing", choices=TIMINGS, default="default", help="of raft; needs --format native")
-    for command in (demo, failover, chaos, up):
+    for command in (demo, failover, chaos, idle, load, up):
         command.add_argument(
             "--insecure", action="store_true", help="let the nodes speak plain TCP; default: keys made for this run"
         )
