@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from kubevip import Duration, Interface, Machine, Outlook, Port, Severity
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
@@ -111,6 +112,7 @@ def test_keys_that_cannot_be_meant_are_refused(options: dict[str, Any], complain
     ("members", "complaint"),
     [
         ((), "at least one"),
+        (tuple(evolve(member(n), witness=True) for n in (1, 2, 3)), "all are witnesses"),
         ((member(1), member(2)), "two cannot fail over.*add a third member.*witness"),
         ((member(1), member(2), member(2)), "n2 is there more than once"),
         ((member(1), member(2), MemberConfig(name="x", address=member(1).address)), "address of more than one member"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from anyio import CancelScope, Event, create_task_group, current_time, fail_after, sleep
+from attrs import evolve
 
 from kubevip import Candidacy, Duration, Following, Host, Latest, Leadership, Leading, Placement, Port
 from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsRelief, SupportsStatus
@@ -281,6 +282,24 @@ async def test_relief_has_everything_placed_elsewhere_while_it_is_held_here(tmp_
         with fail_after(5):
             await rig.elections[last].relieve()  # nobody is left that could take it
         assert rig.holders == [last]
+
+
+async def test_a_witness_votes_and_holds_nothing(tmp_path: Path) -> None:
+    """Two machines and a witness: the one that is left goes on with the witness, which stands for nothing."""
+    rig = Rig(tmp_path)
+    one, two, three = rig.config.members
+    rig.config = evolve(rig.config, members=(evolve(one, witness=True), two, three))
+    async with rig.running():
+        first = await rig.holder()
+        assert first != "n1"
+        await rig.elections[first].relieve()
+        await until(lambda: rig.holders not in ([], [first]))
+        (second,) = rig.holders
+        assert {first, second} == {"n2", "n3"}
+        await rig.elections[second].relieve()  # the witness takes nothing
+        assert rig.holders == [second]
+        with pytest.raises(ElectionError, match="n1 stands for no group"):
+            await rig.elections[second].move("api", "n1")
 
 
 async def test_relief_without_a_leader_returns_soon(tmp_path: Path) -> None:

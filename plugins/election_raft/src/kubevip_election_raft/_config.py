@@ -42,6 +42,8 @@ class MemberConfig:
     """Where it listens for the others and where its own connections come from; an address of its own, never a VIP."""
     port: Port | None = None
     """TCP port; default: the election's `port`."""
+    witness: bool = False
+    """Votes, so that two machines and a witness survive the loss of one; never leads, and holds nothing."""
 
 
 class Profile(enum.Enum):
@@ -103,8 +105,10 @@ class RaftConfig:
         if len(names) == 2:
             raise ValueError(
                 "members: two cannot fail over, because either alone is no majority: add a third member on any machine "
-                "that the others reach (a later version takes a third one with `witness: true`, which holds nothing)"
+                "that the others reach; with `witness: true` it votes and holds nothing"
             )
+        if all(member.witness for member in self.members):
+            raise ValueError("members: all are witnesses, which hold nothing: at least one has to hold")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"members: {', '.join(twice)} is there more than once; names are unique")
         endpoints = [(member.address, self.port_of(member)) for member in self.members]

@@ -58,11 +58,13 @@ class RaftElection:
         clock: Clock,
         rng: Random,
         last_terms: dict[str, int],
+        is_witness: bool = False,
         describe: Callable[[], Mapping[str, object]],
     ) -> None:
         """Prepare.
 
         :param last_terms: by group, the last terms of this process; kept up to date.
+        :param is_witness: vote only: nothing is held here, whatever stands.
         :param describe: what else there is to say in `status`.
         """
         self._process, self._members, self._clock, self._rng, self._describe = (
@@ -72,7 +74,7 @@ class RaftElection:
             rng,
             describe,
         )
-        self._last_terms = last_terms
+        self._last_terms, self._is_witness = last_terms, is_witness
         self._driver: Driver | None = None
         self._tasks: TaskGroup | None = None
         self._seats: dict[str, Seat] = {}
@@ -224,7 +226,7 @@ class RaftElection:
     # Standing and leaving
 
     def _offers(self) -> tuple[Offer, ...]:
-        return tuple(seat.offer() for seat in self._seats.values())
+        return () if self._is_witness else tuple(seat.offer() for seat in self._seats.values())
 
     def _leave_seat(self, seat: Seat) -> None:
         group = seat.candidacy.group

@@ -93,6 +93,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             members,
             clock=clock,
             rng=rng,
+            is_witness=own.witness,
             last_terms=_last_terms.setdefault(storage.path.parent, {}),
             describe=lambda: describe_members(node, transport, endpoints, clock.now()),
         )

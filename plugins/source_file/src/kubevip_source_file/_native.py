@@ -32,10 +32,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 #: Keys of the format that a later version understands; "*" stands for any name or index.
-LATER: tuple[tuple[str, ...], ...] = (
-    ("elections", "*", "members", "*", "witness"),
-    ("loadBalancers", "*", "healthCheck"),
-)
+LATER: tuple[tuple[str, ...], ...] = (("loadBalancers", "*", "healthCheck"),)
 
 Sections = Mapping[str, Mapping[str, object] | None]
 
