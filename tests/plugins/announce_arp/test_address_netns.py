@@ -118,6 +118,39 @@ async def test_an_address_bears_the_protocol_number_of_kubevip(wire: Wire, tmp_p
         assert [entry.protocol for entry in entries if entry.address == VIP4.address] == [107]
 
 
+async def test_an_address_whose_local_route_is_removed_is_put_up_anew(
+    wire: Wire, shell: Shell, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = AddressConfig(probes=0, lifetime=Duration(2), renew=Duration(0.2))
+    async with leading(Recorded(tmp_path), VIP4, VIP6, config=config):
+        await run_sync(shell, "ip route del local 10.9.0.100 table local")
+        await run_sync(shell, "ip -6 route del local 2001:db8:9::100 table local")
+        with anyio.fail_after(5):
+            for address, answers in (("10.9.0.100", {"arp", "ping"}), ("2001:db8:9::100", {"ndp", "ping"})):
+                while await run_sync(wire.answers, address) != answers:
+                    await sleep(0.05)
+        told = [message for message in caplog.messages if message.startswith("unrouted")]
+        await sleep(0.5)  # renewed twice more, and nothing else
+        assert sorted(told) == [
+            "unrouted address=10.9.0.100 device=e0: putting it up anew",
+            "unrouted address=2001:db8:9::100 device=e0: putting it up anew",
+        ]
+        assert len([message for message in caplog.messages if message.startswith("unrouted")]) == 2
+
+
+async def test_where_local_routes_are_elsewhere_an_address_stays_as_it_is(
+    wire: Wire, shell: Shell, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rule before that of the table `local` hides it from every question."""
+    await run_sync(shell, "ip route add 10.9.0.100/32 dev e0 table 77; ip rule add pref 10 lookup local")
+    await run_sync(shell, "ip rule add pref 5 to 10.9.0.100 lookup 77; ip rule del pref 0")
+    config = AddressConfig(probes=0, lifetime=Duration(2), renew=Duration(0.1))
+    async with leading(Recorded(tmp_path), VIP4, config=config):
+        await sleep(1)
+        assert len([message for message in caplog.messages if message.startswith("unrouted")]) == 1
+        assert "10.9.0.100" in await addresses(shell)
+
+
 async def test_an_address_outlives_its_lifetime_while_it_is_held(wire: Wire, shell: Shell, tmp_path: Path) -> None:
     async with leading(
         Recorded(tmp_path), VIP4, config=AddressConfig(probes=0, lifetime=Duration(2), renew=Duration(0.5))

@@ -42,6 +42,9 @@ class Slow:
 
     renew = add
 
+    def unrouted(self, places: Sequence[Place]) -> list[bool]:
+        return [False] * len(places)
+
     def delete(self, places: Sequence[Place]) -> list[int]:
         return [self.error] * len(places)
 

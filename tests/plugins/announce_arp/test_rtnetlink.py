@@ -112,11 +112,17 @@ def test_default_routes_are_those_of_the_main_table_that_lead_to_a_device() -> N
     assert list(rt.default_routes(b"".join(listed))) == [rt.DefaultRoute(100, 7), rt.DefaultRoute(0, 5)]
 
 
+def test_an_address_of_this_machine_is_told_from_one_that_is_elsewhere_and_from_a_refusal() -> None:
+    refusal = struct.pack("=IHHIIi", 20, 2, 0, 9, 0, -101)
+    assert list(rt.routes(route(kind=2) + route(kind=1) + refusal)) == [(1, False), (1, True), (9, False)]
+
+
 @given(st.binary(max_size=200))
 def test_noise_never_raises(data: bytes) -> None:
     list(rt.events(data))
     list(rt.default_routes(data))
     list(rt.default_routes(route()[:16] + data))
+    list(rt.routes(data))
     list(rt.acknowledgements(data))
 
 

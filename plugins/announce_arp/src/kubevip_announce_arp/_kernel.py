@@ -110,6 +110,7 @@ class Kernel:
         self._addresses, self._fence, self._lifetime, self._state_dir = addresses, fence, lifetime_seconds, state_dir
         self._known: dict[tuple[IPAddress, int], Place] = {}  # put up by this process and not taken off since
         self._lives_until: dict[tuple[IPAddress, int], float] = {}  # for those, by time.monotonic()
+        self._oddly_routed: set[Place] = set()
         self._guarded: set[Guarded] = set()  # fenced also while they are not up
 
     def carry_out(self, work: Work) -> Outcome:
@@ -259,7 +260,25 @@ class Kernel:
 
     def _refresh(self, work: Work) -> dict[IPAddress, str]:
         errors = self._renew(list(work.refresh), work.until, None, {})  # not renewed because it is over: no failure
-        return {place.address: f"its lifetime cannot be renewed: {os.strerror(error)}" for place, error in errors}
+        failed = {place.address: f"its lifetime cannot be renewed: {os.strerror(error)}" for place, error in errors}
+        self._put_unrouted_anew(work)
+        return failed
+
+    def _put_unrouted_anew(self, work: Work) -> None:
+        """Take addresses off and put them on again whose local route somebody has removed, so that it is back.
+
+        Once only: where that does not help, routes are not where they are looked for, and nothing is amiss.
+        """
+        places = [place for place in work.refresh if place not in self._oddly_routed]
+        lost = [place for place, is_lost in zip(places, self._addresses.unrouted(places), strict=True) if is_lost]
+        for chunk in self._in_time(lost, work.until, None, {}):
+            for place in chunk:
+                _logger.warning("unrouted address=%s device=%s: putting it up anew", place.address, place.device)
+            self._addresses.delete(chunk)
+            self._addresses.add(chunk, self._lifetime)
+            self._note_lifetime(chunk)
+            again = zip(chunk, self._addresses.unrouted(chunk), strict=True)
+            self._oddly_routed.update(place for place, is_lost in again if is_lost)
 
     def _renew(
         self,

@@ -30,8 +30,8 @@ _LINK_ADDRESS, _LINK_NAME, _LINK_MASTER, _LINK_INFO, _INFO_KIND = 1, 3, 10, 18, 
 _LABEL_BYTES = 15  # IFNAMSIZ less the zero byte
 _LINK_FILTER, _SKIP_STATISTICS = 29, 0x8
 
-_ROUTE_DEVICE, _ROUTE_PRIORITY, _ROUTE_PATHS, _ROUTE_TABLE = 4, 6, 9, 15
-_MAIN_TABLE, _UNICAST = 254, 1
+_ROUTE_TO, _ROUTE_DEVICE, _ROUTE_PRIORITY, _ROUTE_PATHS, _ROUTE_TABLE = 1, 4, 6, 9, 15
+_MAIN_TABLE, _UNICAST, _LOCAL_ROUTE = 254, 1, 2
 
 
 class AddressEvent(NamedTuple):
@@ -125,6 +125,25 @@ def list_addresses(sequence: int) -> bytes:
 def list_routes(family: int, sequence: int) -> bytes:
     """Encode the request for all routes of a family; `default_routes` reads the answer."""
     return message(GETROUTE, REQUEST | DUMP, sequence, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def find_route(address: IPv4Address | IPv6Address, index: int, *, sequence: int) -> bytes:
+    """Encode the question which way a packet to `address` goes that is to use the device; `routes` reads it.
+
+    The device is named so that a VRF which it belongs to is asked as well.
+    """
+    body = struct.pack("=BBBBBBBBI", address_family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += attribute(_ROUTE_TO, address.packed) + attribute(_ROUTE_DEVICE, struct.pack("=I", index))
+    return message(GETROUTE, REQUEST, sequence, body)
+
+
+def routes(data: bytes) -> Iterator[tuple[int, bool]]:
+    """Decode answers to `find_route`: (sequence, whether the packet leaves this machine); False also for a refusal."""
+    for answer in messages(data):
+        if answer.kind == NEWROUTE and len(answer.body) >= 12:
+            yield answer.sequence, answer.body[7] != _LOCAL_ROUTE
+        elif answer.kind == ERROR:
+            yield answer.sequence, False
 
 
 def address_family(address: IPv4Address | IPv6Address) -> int:

@@ -68,6 +68,33 @@ class AddressSocket:
         errors = self._exchange([partial(_delete, item) for item in items])
         return [0 if error in _ABSENT else error for error in errors]
 
+    def unrouted(self, items: Iterable[OnDevice]) -> list[bool]:
+        """Return for each address that is on its device whether the kernel would send to it instead of being it.
+
+        So it is when somebody took its route from the table `local`, where no event of the address tells of it.
+        """
+        found: list[bool] = []
+        todo = list(items)
+        for start in range(0, len(todo), MESSAGES_AT_ONCE):
+            chunk = todo[start : start + MESSAGES_AT_ONCE]
+            first = self._sequence + 1
+            self._sequence += len(chunk)
+            leaving: dict[int, bool] = {}
+            try:
+                questions = (
+                    rt.find_route(item.address, item.index, sequence=first + position)
+                    for position, item in enumerate(chunk)
+                )
+                self._socket.send(b"".join(questions))
+                while len(leaving) < len(chunk):
+                    leaving |= {
+                        number: leaves for number, leaves in rt.routes(self._socket.recv(1 << 16)) if number >= first
+                    }
+            except OSError:  # asked again the next time
+                pass
+            found += (leaving.get(first + position, False) for position in range(len(chunk)))
+        return found
+
     def _set(self, items: Iterable[OnDevice], lifetime_seconds: int, *, is_new: bool) -> list[int]:
         def encode(item: OnDevice, number: int) -> bytes:
             return rt.set_address(
