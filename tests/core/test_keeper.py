@@ -311,6 +311,37 @@ if incarnation == 1:
     assert daemon.ended() == 0
 
 
+STATEMENT = """
+if incarnation == 1:
+    for order, function, text in ((100, "say", "statement"), (10, "DEED", "deed")):
+        will(order, "_kubevip_test_will:" + function, json.dumps([os.environ["FACTS"], text]).encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_statement_is_prepared_beside_the_deeds_and_made_after_them(start: Callable[..., Daemon]) -> None:
+    daemon = start(
+        STATEMENT.replace("DEED", "wait_for_preparations") + OBEDIENT,
+        PYTHONPATH=str(Path(__file__).parent / "wills"),
+    )
+    assert daemon.wait_for(4)[:3] == [["will prepares", "statement"], ["will", "deed"], ["will", "statement"]]
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+
+
+def test_a_statement_that_was_prepared_is_left_out_when_a_deed_failed(start: Callable[..., Daemon]) -> None:
+    daemon = start(
+        STATEMENT.replace("DEED", "fail_at_last") + OBEDIENT, PYTHONPATH=str(Path(__file__).parent / "wills")
+    )
+    facts = daemon.wait_for(3)
+    assert facts[:2] == [["will prepares", "statement"], ["will", "deed"]]
+    assert facts[2][0] == "started"
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+    assert ["will", "statement"] not in daemon.facts()
+    assert "left out a will that rests on one that failed function=_kubevip_test_will:say order=100" in daemon.log()
+
+
 def test_a_will_that_hangs_is_killed(start: Callable[..., Daemon]) -> None:
     daemon = start(
         """

@@ -6,6 +6,7 @@ import binascii
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from kubevip_keeper._lock import Lock
 from kubevip_keeper._log import Log
 from kubevip_keeper._notify import Notify
 from kubevip_keeper._place import PlaceError, instance_name, make_state_dir, option, state_dir_path
+from kubevip_keeper._processes import end_children
 from kubevip_keeper._protocol import PAYLOAD_LIMIT, read_will, will_message
 from kubevip_keeper._wills import COUNT_LIMIT, TOTAL_LIMIT, Wills
 
@@ -192,6 +194,39 @@ def test_wills_are_bounded_in_number_and_size() -> None:
     wills.leave(COUNT_LIMIT, "a:b", b"")
     with pytest.raises(ValueError, match="too much"):
         wills.leave(1, "a:b", bytes(TOTAL_LIMIT + 1))
+
+
+def test_the_module_of_a_will_is_imported_when_the_will_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A death is no time for it."""
+    (tmp_path / "_kubevip_left_will.py").write_text("def do(payload): raise OSError('done')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "_kubevip_left_will", raising=False)
+    wills = Wills()
+    wills.leave(10, "_kubevip_left_will:do", b"")
+    assert "_kubevip_left_will" in sys.modules
+    (tmp_path / "_kubevip_left_will.py").unlink()
+    assert "a will failed: OSError: done" in logged(lambda log: assert_failed(wills, log))
+
+
+@pytest.mark.parametrize("source", ["import _kubevip_nowhere", "raise SystemExit('no')", "1/0", "def"])
+def test_a_module_that_cannot_be_imported_harms_nobody_before_its_will_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "_kubevip_bad_will.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    wills = Wills()
+    wills.leave(10, "_kubevip_bad_will:do", b"")
+    wills.leave(20, "_kubevip_absent_will:do", b"")
+    text = logged(lambda log: assert_failed(wills, log))
+    assert text.count("a will failed") == 2
+    assert "ModuleNotFoundError: No module named '_kubevip_absent_will'" in text
+
+
+def assert_failed(wills: Wills, log: Log) -> None:
+    assert not wills.carry_out(log, LIMIT_SECONDS)
+    assert end_children(lambda seconds: select.poll().poll(seconds * 1000), LIMIT_SECONDS)
 
 
 def logged(write: Callable[[Log], None], **settings: bool | str) -> str:

@@ -182,8 +182,8 @@ class Will(Protocol):
 
         Orders below 100 are deeds on this machine. Orders from 100 on tell others what the deeds achieved, so they
         are left out when one of the deeds raised. `function` is "package.module:function" and uses the standard
-        library only. A later call with the same order and function replaces the payload; None withdraws it. Must be
-        cheap; never blocks.
+        library only; the keeper imports its module now, so that doing it costs no import. A later call with the same
+        order and function replaces the payload; None withdraws it. Must be cheap; never blocks.
         """
 
 
