@@ -18,6 +18,11 @@ FUNCTION = "kubevip_announce_arp._will:withdraw"
 ORDER = 10  # before any election's, which lets another node take over
 
 
+#: To close such a socket takes 25 ms: the kernel waits until everything that was deleted is gone. The change itself has
+#: been in force since its acknowledgement, so the process reports first and then ends.
+_left_open: list[socket.socket] = []
+
+
 def make(table: str, addresses: dict[str, int]) -> bytes:
     """Write a will: the fence's tables ("" = none), and the index of the device that each address may be on."""
     return json.dumps({"table": table, "addresses": addresses}).encode()
@@ -36,12 +41,13 @@ def withdraw(payload: bytes) -> None:
 
 
 def _close(table: str) -> None:
-    with _open(nft.NETLINK_NETFILTER) as netlink:
-        for number, change in enumerate(FenceTables(table).close_all()):  # one by one: a table may have been removed
-            data, last = nft.batch([change], 10 * number + 1)
-            error = _ask(netlink, data, last)
-            if error not in (0, errno.ENOENT):
-                raise OSError(error, f"the fence {table} cannot be closed")
+    netlink = _open(nft.NETLINK_NETFILTER)
+    _left_open.append(netlink)
+    for number, change in enumerate(FenceTables(table).close_all()):  # one by one: a table may have been removed
+        data, last = nft.batch([change], 10 * number + 1)
+        error = _ask(netlink, data, last)
+        if error not in (0, errno.ENOENT):
+            raise OSError(error, f"the fence {table} cannot be closed")
 
 
 def _delete(addresses: dict[str, int]) -> None:
