@@ -45,8 +45,8 @@ def config(size: int, **options: Any) -> RaftConfig:
 def host(folder: Path, name: str, **options: Any) -> Host:
     state_dir = folder / name
     state_dir.mkdir(exist_ok=True)
-    given: dict[str, Any] = {"rng": Random(name), "incarnation": 1}
-    return Host(node_name=name, instance="default", state_dir=state_dir, will=lambda *_: None, **given | options)
+    given: dict[str, Any] = {"rng": Random(name), "incarnation": 1, "will": lambda *_: None}
+    return Host(node_name=name, instance="default", state_dir=state_dir, **given | options)
 
 
 class Stand:

@@ -22,6 +22,7 @@ from kubevip_election_raft._driver import Driver
 from kubevip_election_raft._election import RaftElection
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._keys import KeysError
+from kubevip_election_raft._last_will import LastWill
 from kubevip_election_raft._messages import Process
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Outgoing
@@ -107,6 +108,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         driver = Driver(node, clock=clock, disk=storage, send=_sender(transport), changed=election.changed)
         async with create_task_group() as tg:
             if peers:
+                stack.enter_context(LastWill(host.will, identity, keyring.files).left(peers))
                 listener = stack.enter_context(listening(endpoints[own.name], LISTEN_BACKLOG))
                 tg.start_soon(transport.run, listener)
             tg.start_soon(election.run, driver)
