@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from time import clock_getres
 
-from anyio import create_task_group, sleep, to_thread
+from anyio import create_task_group, to_thread
 
 from kubevip import Host, __version__
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
@@ -25,6 +25,7 @@ from kubevip_election_raft._keys import KeysError
 from kubevip_election_raft._last_will import LastWill
 from kubevip_election_raft._messages import Process
 from kubevip_election_raft._node import Node
+from kubevip_election_raft._pace import measure_pace
 from kubevip_election_raft._ready import Outgoing
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
@@ -40,10 +41,6 @@ COARSEST_TICK_SECONDS = 0.004
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; its resolution is the kernel's tick
 
 LISTEN_BACKLOG = 16
-
-
-#: How often a disk that looks slow is measured, and the pause between.
-DISK_TRIES, DISK_TRY_SECONDS = 3, 0.5
 
 
 #: By state folder and group, the last terms that this process reported: one that is opened again must not repeat them.
@@ -68,13 +65,9 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
     async with AsyncExitStack() as stack:
         stack.enter_context(storage.locked())
         saved = await to_thread.run_sync(storage.load)
-        timing = await _timing_here(timing, storage)
-        if timing.promise_seconds > config.time_spans.promise_seconds:
-            logger.warning(
-                "this disk is slow: promise_ms=%.0f instead of %.0f, so that a vote is on disk in time",
-                timing.promise_seconds * 1000,
-                config.time_spans.promise_seconds * 1000,
-            )
+        pace = await measure_pace(timing, storage)
+        for warning in pace.warnings:
+            logger.warning("%s", warning)
         process = Process(name=own.name, incarnation=host.incarnation)
         members = tuple(member.name for member in config.members)
         endpoints = {m.name: Endpoint(address=m.address, port=config.port_of(m)) for m in config.members}
@@ -83,7 +76,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         node = Node(
             process=process,
             members=members,
-            timing=timing,
+            timing=pace.timing,
             saved=saved,
             rng=rng,
             now=clock.now(),
@@ -96,7 +89,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             rng=rng,
             is_witness=own.witness,
             last_terms=_last_terms.setdefault(storage.path.parent, {}),
-            describe=lambda: describe_members(node, transport, endpoints, clock.now()),
+            describe=lambda: describe_members(node, transport, endpoints, clock.now(), pace.warnings),
         )
         identity = Identity(
             process=process, cluster=config.cluster, own=endpoints[own.name], members=members, software=__version__
@@ -169,17 +162,3 @@ def _timing_of(config: RaftConfig) -> Timing:
                     "(systemd: AmbientCapabilities=CAP_SYS_NICE), or use timing default"
                 ) from None
     return config.time_spans
-
-
-async def _timing_here(wanted: Timing, storage: Storage) -> Timing:
-    """Return `wanted`, with a longer promise if the disk needs one.
-
-    A disk is slow when it is slow each time: at a start, when everything on the machine starts, it may look so once.
-    """
-    timing = wanted
-    for _ in range(DISK_TRIES):
-        timing = wanted.for_disk(await to_thread.run_sync(storage.measure_sync_seconds))
-        if timing == wanted:
-            break
-        await sleep(DISK_TRY_SECONDS)
-    return timing

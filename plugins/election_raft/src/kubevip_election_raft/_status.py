@@ -16,12 +16,16 @@ SILENT_SECONDS = 3.0
 
 
 def describe_members(
-    node: Node, transport: Transport, endpoints: Mapping[str, Endpoint], now: float
+    node: Node,
+    transport: Transport,
+    endpoints: Mapping[str, Endpoint],
+    now: float,
+    warnings: tuple[str, ...] = (),
 ) -> Mapping[str, object]:
     """Return leader, term, quorum ("2/3": how many answer, of how many) and a row for each member, JSON-compatible.
 
     `refused` counts the connections that were turned away. `waiting` says for whom a node without a leader waits, and
-    why each does not answer; it is absent otherwise.
+    why each does not answer; it is absent otherwise. `warnings` are those of this machine, then of the connections.
     """
     state, own = node.state, node.process.name
     rows: list[dict[str, object]] = []
@@ -47,7 +51,7 @@ def describe_members(
         "quorum": f"{len(node.members) - len(silent)}/{len(node.members)}",
         "members": rows,
         "refused": transport.refused_count,
-        "warnings": list(transport.warnings),
+        "warnings": [*warnings, *transport.warnings],
     }
     missing = len(node.members) // 2 + 1 - (len(node.members) - len(silent))
     if state.role is not Role.LEADER and state.leader is None and missing > 0:

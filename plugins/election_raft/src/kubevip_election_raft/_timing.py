@@ -47,6 +47,11 @@ class Timing:
         return self.promise_seconds / CLOCK_RATIO
 
     @property
+    def slack_seconds(self) -> float:
+        """By how much a heartbeat and its answer may be late together before a lease lapses, if one more is lost."""
+        return self.lease_seconds - 2 * self.heartbeat_seconds
+
+    @property
     def rank_seconds(self) -> float:
         """How much later each further heir stands: 40 ms at the default promise of 180 ms, 10 ms at 45 ms."""
         return self.promise_seconds * 2 / 9
