@@ -13,7 +13,7 @@ from kubevip_lab._chaos_report import ChaosReport
 from kubevip_lab._holding import Overlap, Stretch
 from kubevip_lab._lab import VIP, open_lab, plan
 from kubevip_lab._sandbox import call
-from kubevip_lab._schedule import Step
+from kubevip_lab._schedule import Step, schedule
 from kubevip_lab._show import Quiet
 
 if TYPE_CHECKING:
@@ -153,6 +153,13 @@ def test_the_picture_has_a_bar_for_each_stretch_and_fault_and_two_red_ones_for_t
     before, after = colours(example()), colours(example(overlaps=(TWICE,)))
     assert (len(before), before.count("#ff0000")) == (4, 0)
     assert (len(after), after.count("#ff0000")) == (6, 2)
+
+
+def test_the_picture_says_which_colour_is_which_fault() -> None:
+    root = ET.fromstring(example().svg())
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+
+    assert {step.fault for step in schedule(1, NODES, 1000)} <= set(texts)
 
 
 def test_the_picture_is_well_formed_whatever_the_names_are() -> None:

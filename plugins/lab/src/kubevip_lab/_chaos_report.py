@@ -120,7 +120,8 @@ class ChaosReport:
             Panel(title=address, rows=tuple(self._holding_row(address, node, colours[node]) for node in self.nodes))
             for address in self.addresses
         ]
-        panels.append(Panel(title="faults", rows=tuple(self._fault_row(node) for node in self.nodes)))
+        legend = tuple((colour, fault) for fault, colour in _FAULT_COLOURS.items())
+        panels.append(Panel(title="faults", rows=tuple(self._fault_row(node) for node in self.nodes), legend=legend))
         title = f"{self.subject}, seed {self.seed}: " + ("two holders" if self.overlaps else "never two holders")
         return picture(title, tuple(panels), self.seconds)
 

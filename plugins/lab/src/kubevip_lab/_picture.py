@@ -10,7 +10,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LABELS, _MARGIN, _ROW, _TITLE, _AXIS = 90, 12, 16, 26, 24  # pixels
+_LABELS, _MARGIN, _ROW, _TITLE, _AXIS, _LEGEND = 90, 12, 16, 26, 24, 80  # pixels
 _LEAST_WIDTH, _PER_SECOND = 900, 12
 _SMALLEST = 0.6  # pixels of a bar: an instant is to be seen
 _STEPS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600)
@@ -36,10 +36,11 @@ class Row:
 
 @frozen(kw_only=True)
 class Panel:
-    """Rows under a title."""
+    """Rows under a title, beside which `legend` says what colours mean: (colour, what)."""
 
     title: str
     rows: tuple[Row, ...]
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 def picture(title: str, panels: tuple[Panel, ...], seconds: float) -> str:
@@ -62,6 +63,10 @@ def _panels(panels: tuple[Panel, ...], scale: float) -> Iterator[str]:
     top = _TITLE
     for panel in panels:
         yield f'<text x="{_MARGIN}" y="{top + 19}" font-weight="bold">{escape(panel.title)}</text>'
+        for number, (colour, what) in enumerate(panel.legend):
+            at = _MARGIN + _LABELS + number * _LEGEND
+            yield f'<path d="M{at} {top + 10}h10v10h-10z" fill="{colour}"/>'
+            yield f'<text x="{at + 14}" y="{top + 19}">{escape(what)}</text>'
         top += _TITLE
         for row in panel.rows:
             yield f'<text x="{_MARGIN}" y="{top + 12}">{escape(row.label)}</text>'
