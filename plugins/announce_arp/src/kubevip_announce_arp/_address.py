@@ -7,7 +7,6 @@ import math
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import (
@@ -25,10 +24,10 @@ from anyio import (
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _will
 from kubevip_announce_arp._carrier import CarrierFilter
-from kubevip_announce_arp._fence import LONGEST_SECONDS
-from kubevip_announce_arp._held import Held, Leader
+from kubevip_announce_arp._held import Held
 from kubevip_announce_arp._kernel import Guarded, Kernel, Outcome, Place, Work
 from kubevip_announce_arp._kernel_thread import KernelThread
+from kubevip_announce_arp._leaders import Leaders
 from kubevip_announce_arp._records import Ownership, write_owned
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
@@ -78,8 +77,6 @@ class AddressAnnouncer:
         self._recording = Lock()
         self._offset = time.monotonic() - current_time()  # trio's clock has another origin
         self._held: dict[IPAddress, Held] = {}
-        self._leaders: dict[str, Leader] = {}
-        self._moved: set[str] = set()
         self._missing: set[Held] = set()  # held, entered, and not on their devices
         self._putting: list[Held] = []
         self._lowering: list[Held] = []
@@ -92,6 +89,7 @@ class AddressAnnouncer:
         self._unguarding: list[Guarded] = []
         self._prepared: Counter[Guarded] = Counter()
         self._thread = KernelThread(kernel, self._renewal_failed)
+        self._leaders = Leaders(self._thread, is_fenced=bool(table), offset=self._offset, wake=lambda: self._wake.set())
         self._is_working, self._idle = False, Event()  # of the thread
         self._idle.set()
         self._wake = Event()
@@ -156,7 +154,7 @@ class AddressAnnouncer:
             await self._probe(vip, device)
         place = Place(address=vip.address, group=tenure.group, index=device.index, device=device.name)
         held = Held(vip=vip, tenure=tenure, report=report, place=place)
-        self._follow(tenure)
+        self._leaders.join(tenure)
         self._held[vip.address] = held
         self._carriers.setdefault(device.index, CarrierFilter(device.trouble))
         try:
@@ -197,8 +195,7 @@ class AddressAnnouncer:
                 held.problem = held.problem or "the announcer has ended"
                 held.put.set()
                 held.lowered.set()  # what is still up is taken off when the instance closes
-            for leader in self._leaders.values():
-                leader.stop()
+            self._leaders.stop()
 
     def _work(self) -> None:
         """Hand over what there is to do, unless the thread is at work: then it comes after that."""
@@ -238,26 +235,13 @@ class AddressAnnouncer:
 
     def _plan(self, now: float, putting: list[Held], lowering: list[Held]) -> Work:
         for held in lowering:
-            leader = self._leaders.get(held.place.group)
-            if (
-                leader is not None
-                and leader.tenure is held.tenure
-                and (held.tenure.remaining_seconds <= 0 or leader.users == 0)
-            ):
-                self._moved.add(held.place.group)
-                leader.open_until = -math.inf
-        live = {name: one for name, one in self._leaders.items() if one.users and one.tenure.remaining_seconds > 0}
-        moved, self._moved = self._moved, set()
-        renew = {name for name in moved if name in live}
-        renew.update(held.place.group for held in putting if held.place.group in live)
-        renew.update(name for name, leader in live.items() if self._needs_renewal(leader, now))
-        for name in [name for name in self._leaders if not self._leaders[name].users]:
-            self._leaders.pop(name).stop()
+            self._leaders.lower(held.tenure)
+        turn = self._leaders.plan(now, (held.place.group for held in putting))
         check = now >= self._next_check
         if check:
-            renew.update(held.place.group for held in self._missing if held.place.group in live)
+            turn.renew.update(held.place.group for held in self._missing if held.place.group in turn.until)
             self._next_check = now + CHECK_SECONDS
-        putting += [held for held in self._missing if held not in putting and held.place.group in renew]
+        putting += [held for held in self._missing if held not in putting and held.place.group in turn.renew]
         self._leave_out_downed(putting)
         refresh: tuple[Place, ...] = ()
         if now >= self._next_refresh:
@@ -269,11 +253,11 @@ class AddressAnnouncer:
         return Work(
             guard=guarding,
             unguard=unguarding,
-            close=frozenset(moved - live.keys()),
+            close=turn.close,
             lower=tuple(held.place for held in lowering),
             owned=self._own(putting),
-            until={name: leader.tenure.valid_until + self._offset for name, leader in live.items()},
-            renew=frozenset(renew),
+            until=turn.until,
+            renew=frozenset(turn.renew),
             put=tuple(held.place for held in putting),
             refresh=refresh,
             announced=self._announced if new_announced else None,
@@ -281,10 +265,7 @@ class AddressAnnouncer:
         )
 
     def _take(self, work: Work, outcome: Outcome, putting: list[Held], lowering: list[Held]) -> None:
-        now = current_time()
-        for name in outcome.opened:
-            if name in self._leaders:
-                self._leaders[name].open_until = min(work.until[name] - self._offset, now + LONGEST_SECONDS)
+        self._leaders.take(outcome.opened, work.until)
         self._take_fence(outcome)
         if work.check and not (outcome.was_removed or outcome.fence_error):
             self._fence_problem = ""
@@ -304,7 +285,7 @@ class AddressAnnouncer:
         self._disown(held for held in lowering if not held.problem)
 
     def _take_fence(self, outcome: Outcome) -> None:
-        """Take note of what became of the fence, and of which groups it is enough to renew from now on."""
+        """Take note of what became of the fence."""
         for name in sorted(outcome.lapsed):
             _logger.warning("fence: group=%s was silent for a moment, its renewal came late", name)
         if outcome.was_removed:
@@ -314,35 +295,17 @@ class AddressAnnouncer:
             if outcome.fence_error != self._fence_problem:
                 _logger.error("fence: %s", outcome.fence_error)
             self._fence_problem = outcome.fence_error
-        now = current_time()
-        self._thread.set_renewing(
-            {
-                name: partial(self._until, leader.tenure)
-                for name, leader in self._leaders.items()
-                if leader.users and leader.open_until > now
-            }
-        )
-
-    def _until(self, tenure: Tenure) -> float:
-        """Return until when a tenure lasts, by time.monotonic(). May be called from any thread."""
-        return tenure.valid_until + self._offset
 
     def _renewal_failed(self, outcome: Outcome) -> None:
         """Renew all groups once more, as work: one of them is closed, or all are."""
         before = self._troubles()
-        for name, leader in self._leaders.items():
-            if name not in outcome.opened:
-                leader.open_until = -math.inf
         self._take_fence(outcome)
         self._tell(before, is_new=False)
-        self._moved.update(self._leaders)
-        self._wake.set()
+        self._leaders.reopen(outcome.opened)
 
     async def _withdraw(self, held: Held) -> None:
         """Close the fence if nothing else needs it, take the address off, and return when the kernel says so."""
-        leader = self._leaders.get(held.place.group)
-        if leader is not None and leader.tenure is held.tenure:
-            leader.users -= 1
+        self._leaders.leave(held.tenure)
         self._missing.discard(held)
         if self._held.get(held.vip.address) is held:
             del self._held[held.vip.address]
@@ -377,24 +340,6 @@ class AddressAnnouncer:
             await sleep(min(pause, left))
             pause = min(2 * pause, CHECK_SECONDS)
 
-    def _follow(self, tenure: Tenure) -> None:
-        leader = self._leaders.get(tenure.group)
-        if leader is None or leader.tenure is not tenure:
-            if leader is not None:
-                leader.stop()
-            self._thread.stop_renewing(tenure.group)  # or it would close for the old tenure what opens for this one
-
-            def moved(valid_until: float) -> None:
-                if valid_until > current_time() and self._thread.renews(tenure.group):
-                    self._thread.renew()
-                    return
-                self._thread.stop_renewing(tenure.group)
-                self._moved.add(tenure.group)
-                self._wake.set()
-
-            leader = self._leaders[tenure.group] = Leader(tenure, tenure.follow(moved))
-        leader.users += 1
-
     def _ask(self, where: list[Held], held: Held) -> None:
         if self._is_over:
             held.problem = held.problem or "the announcer has ended"
@@ -416,10 +361,6 @@ class AddressAnnouncer:
 
     def _is_held(self, held: Held) -> bool:
         return self._held.get(held.vip.address) is held
-
-    def _needs_renewal(self, leader: Leader, now: float) -> bool:
-        """Whether the fence opens for less time than it might: it never does for longer than LONGEST_SECONDS."""
-        return bool(self._table) and leader.open_until < min(leader.tenure.valid_until, now + LONGEST_SECONDS / 2)
 
     def _own(self, putting: list[Held]) -> frozenset[Ownership] | None:
         """Return all that is or was put up, if it is more than was recorded; see to it that the will knows them."""
