@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _PIPE_BYTES = 1 << 20  # some 20,000 records: a reader may be busy for seconds without making a prober wait
 _WAKE_SECONDS = 0.02
+_DELIVERY_SECONDS = 0.05  # a prober keeps records for 20 ms, this process may have to wait for a processor
 _OPEN_SECONDS = 10.0
 _NODE_INTERVAL_SECONDS = 0.01  # at least: that the followers are clients too needs no more
 ETH_P_ARP = 0x0806
@@ -112,21 +113,31 @@ class Watch:
         """
         end = monotonic() + seconds
         while not (is_done := until()) and (left := end - monotonic()) > 0:
-            for fd, _ in self._poll.poll(min(left, _WAKE_SECONDS)):
-                self._readers[fd]()
+            self._read(min(left, _WAKE_SECONDS))
+        self._read(0.0)  # what came while this process was kept from running
         return is_done
+
+    def _read(self, seconds: float) -> None:
+        for fd, _ in self._poll.poll(seconds):
+            self._readers[fd]()
 
     def macs(self, seconds: float) -> set[str]:
         """Return the hardware addresses (in hex, without colons) that answered ARP within the last `seconds`."""
         return {answer.by for answer in self.probers["arp"].since(monotonic() - seconds)}
 
     def unanswered(self, seconds: float, nodes: Iterable[str] = ()) -> tuple[str, ...]:
-        """Return which probers of the client and of `nodes` lacked a fifth of their answers over the last `seconds`."""
-        start = monotonic() - seconds
+        """Return which probers of the client and of `nodes` lacked a fifth of their answers over `seconds`.
+
+        These end a moment ago: later answers may be on their way from a prober to here.
+        """
+        end = monotonic() - _DELIVERY_SECONDS
         names = ("icmp", "http", *(f"icmp {node}" for node in nodes))
-        return tuple(
-            name for name in names if len(self.probers[name].since(start)) < 0.8 * seconds / self.probers[name].interval
-        )
+
+        def is_unanswered(prober: Prober) -> bool:
+            count = sum(answer.received <= end for answer in prober.since(end - seconds))
+            return count < 0.8 * seconds / prober.interval
+
+        return tuple(name for name in names if is_unanswered(self.probers[name]))
 
     def forget(self, before: float) -> None:
         """Drop records received before a moment."""
