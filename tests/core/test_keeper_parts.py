@@ -27,7 +27,7 @@ from kubevip_keeper._notify import Notify
 from kubevip_keeper._place import PlaceError, instance_name, make_state_dir, option, state_dir_path
 from kubevip_keeper._processes import end_children
 from kubevip_keeper._protocol import PAYLOAD_LIMIT, read_will, will_message
-from kubevip_keeper._wills import COUNT_LIMIT, TOTAL_LIMIT, Wills
+from kubevip_keeper._wills import COUNT_LIMIT, FIRST_STATEMENT, TOTAL_LIMIT, Wills
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,6 +222,22 @@ def test_a_module_that_cannot_be_imported_harms_nobody_before_its_will_is_due(
     text = logged(lambda log: assert_failed(wills, log))
     assert text.count("a will failed") == 2
     assert "ModuleNotFoundError: No module named '_kubevip_absent_will'" in text
+
+
+def test_a_statement_that_nobody_heard_keeps_no_other_from_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "_kubevip_said_will.py").write_text("def fail(payload): 1 / 0\ndef say(payload): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    wills = Wills()
+    wills.leave(FIRST_STATEMENT, "_kubevip_said_will:fail", b"")
+    wills.leave(FIRST_STATEMENT + 1, "_kubevip_said_will:say", b"")
+    worked: list[bool] = []
+    text = logged(lambda log: worked.append(wills.carry_out(log, LIMIT_SECONDS)))
+    assert end_children(lambda seconds: select.poll().poll(seconds * 1000), LIMIT_SECONDS)
+    assert worked == [True]  # no deed was left undone
+    assert "a will failed: ZeroDivisionError" in text
+    assert "carried out a will function=_kubevip_said_will:say" in text
 
 
 def assert_failed(wills: Wills, log: Log) -> None:

@@ -53,7 +53,9 @@ class Wills:
         self._payloads = kept
 
     def carry_out(self, log: Log, seconds: float) -> bool:
-        """Carry out all of them, lowest order first, and forget them; return whether each one worked.
+        """Carry out all of them, lowest order first, and forget them; return whether every deed was done.
+
+        A statement that nobody heard leaves nothing behind, and keeps no other from being made.
 
         :param seconds: how long each may take; it is killed then.
         """
@@ -61,14 +63,15 @@ class Wills:
         self._payloads = {}
         statements = [_Errand(*key, payload, is_statement=True) for key, payload in wills if key[0] >= FIRST_STATEMENT]
         deeds = [(key, payload) for key, payload in wills if key[0] < FIRST_STATEMENT]
-        done = [_Errand(*key, payload).finish(log, seconds) for key, payload in deeds]
+        is_done = all([_Errand(*key, payload).finish(log, seconds) for key, payload in deeds])
+        for statement in statements if is_done else ():
+            statement.go()
         for statement in statements:
-            if all(done):
-                statement.go()
-                done.append(statement.finish(log, seconds))
+            if is_done:
+                statement.finish(log, seconds)
             else:
                 statement.leave_out(log)
-        return all(done)
+        return is_done
 
 
 def _prepare(function: str) -> None:
