@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from anyio import create_task_group, sleep, to_thread
 
-from kubevip import Leading
+from kubevip import Leading, Port
 from kubevip_election_raft import _doorway, _transport
 from kubevip_election_raft._codec import Decoder, Hello, Welcome
 from kubevip_election_raft._election import RaftElection
@@ -72,6 +72,16 @@ async def test_a_member_of_another_ca_is_refused_counted_and_waited_for_by_name(
     assert "PRIVATE" not in caplog.text
     refusals = [it.message for it in caplog.records if it.message == "connection from 127.0.0.2 refused: wrong CA"]
     assert len(refusals) == 1  # the same again is counted only
+
+
+async def test_status_says_that_a_member_of_another_ca_is_waited_for(port: int, keys: Path, tmp_path: Path) -> None:
+    settings = config(3, port=Port(port), insecure=False, pki=keys / "n1")
+    two = member("n2", port, make_keys(tmp_path / "other"))
+    async with two.running(), RAFT.open(settings, host(tmp_path, "n1")) as election:
+        assert isinstance(election, RaftElection)
+        expected = f"waiting for 1 of n2 at 127.0.0.2:{port} (wrong CA), n3 at 127.0.0.3:{port} (refused)"
+        await until(lambda: election.status().get("waiting") == expected)
+        await until(lambda: election.status()["refused"])
 
 
 async def test_the_certificate_tells_who_it_is_and_the_address_does_not(
