@@ -7,7 +7,7 @@ from random import Random
 
 from attrs import define, frozen
 
-from kubevip_election_raft._entries import Entry, HardState, NoOp, Process, Saved
+from kubevip_election_raft._entries import Entry, HardState, NoOp, Process, Saved, SetMembers
 from kubevip_election_raft._messages import Message, Offer
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Outgoing, Ready, SoftState
@@ -237,6 +237,8 @@ def show_entry(entry: Entry) -> str:
     """Write an entry the way a person would."""
     if isinstance(entry.command, NoOp):
         return f"[{entry.grant} no-op]"
+    if isinstance(entry.command, SetMembers):
+        return f"[{entry.grant} members {' '.join(record.name for record in entry.command.members)}]"
     places = " ".join(
         f"{placed.group}:{placed.process.name if placed.process else 'nobody'}" for placed in entry.command.placed
     )

@@ -37,7 +37,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from kubevip_election_raft._entries import Command, Process, Saved
+from kubevip_election_raft._entries import Command, MemberRecord, Process, Saved
 from kubevip_election_raft._messages import (
     AppendResponse,
     Goodbye,
@@ -68,6 +68,7 @@ HARMS = (
     *("cut", "cut_off", "mute", "mute", "mend"),
     *("stop", "move", "move", "resign", "change_fitness"),
     *("hint", "suspend", "stand", "stand", "die", "die"),
+    *("reshape", "reshape", "reshape"),
 )
 
 
@@ -482,6 +483,26 @@ class World:
 
         self._do(machine, move)
 
+    def _reshape(self, machine: Machine) -> None:
+        """Add or remove a member, as the leader is asked to again and again until it is done."""
+        name = self.rng.choice(list(self.machines))
+
+        def change(node: Node, now: float) -> Ready:
+            is_removal = name in node.members
+            answer = node.change_members(MemberRecord(name=name), is_removal=is_removal, now=now)
+            verb = "remove" if is_removal else "add"
+            self._note(machine, "is to %s %s: %s", verb, name, answer.refusal or "yes")
+            return node.tick(now)
+
+        for leader in self.machines.values():
+            if leader.node is not None and leader.node.state.role is Role.LEADER:
+                for delay in (0.0, 0.2, 0.4, 0.6):
+                    self.at(self.now + delay, partial(self._do_as_leader, leader, change, name))
+
+    def _do_as_leader(self, machine: Machine, change: Callable[[Node, float], Ready], name: str) -> None:
+        if machine.node is not None and machine.node.state.role is Role.LEADER and not self.has_good_network:
+            self._do(machine, change)
+
     def _resign(self, machine: Machine) -> None:
         self._do(machine, lambda node, now: node.resign(now))
 
@@ -528,7 +549,7 @@ class World:
             self._given_up.add(message.term)
         if not isinstance(message, VoteRequest) or self.weather.is_reckless:
             return
-        quorum = len(self.machines) // 2 + 1
+        quorum = machine.node._quorum if machine.node is not None else 1
         if message.is_succession:
             if message.term - 1 not in self._given_up:
                 self._fail(f"{machine.name} succeeds a leader of term {message.term - 1} that is not gone")
@@ -538,8 +559,9 @@ class World:
     def _check_answered(self, machine: Machine) -> None:
         """Nobody leads on without a majority."""
         answered = sorted(self._answered_at[machine.name].values(), reverse=True)
-        needed = len(self.machines) // 2
-        newest = answered[needed - 1] if len(answered) >= needed else -math.inf
+        assert machine.node is not None
+        needed = machine.node._quorum - 1
+        newest = self.now if not needed else answered[needed - 1] if len(answered) >= needed else -math.inf
         since = max(newest, self._led_since.setdefault((machine.name, machine.incarnation), self.now))
         if self.now - since > 4 * machine.timing.promise_seconds:
             self._fail(f"{machine.name} leads although no majority answers it")

@@ -25,11 +25,13 @@ from kubevip_election_raft._entries import (
     Entry,
     Grant,
     GroupState,
+    MemberRecord,
     NoOp,
     Place,
     Placed,
     Placement,
     Process,
+    SetMembers,
     Snapshot,
 )
 from kubevip_election_raft._messages import (
@@ -38,6 +40,8 @@ from kubevip_election_raft._messages import (
     Claim,
     Goodbye,
     InstallSnapshot,
+    MembersRequest,
+    MembersResponse,
     MoveRequest,
     MoveResponse,
     Offer,
@@ -61,14 +65,27 @@ names = st.text(max_size=40)
 seconds = st.floats(0.0, 60.0)
 fitness = st.integers(-1, 100)
 grants = st.builds(Grant, term=counts, index=counts)
-processes = st.builds(Process, name=names, incarnation=counts)
+processes = st.builds(Process, name=names, incarnation=counts, birth=counts)
 claims = st.lists(st.builds(Claim, group=names, grant=grants), max_size=3).map(tuple)
 refusals = st.lists(st.builds(Refusal, group=names, wait_seconds=seconds), max_size=3).map(tuple)
 placed = st.builds(Placed, group=names, process=st.none() | processes, why=names)
-commands = st.one_of(st.just(NoOp()), st.builds(Place, placed=st.lists(placed, max_size=3).map(tuple)))
+records = st.builds(
+    MemberRecord, name=names, address=names, port=st.integers(0, 65535), is_witness=st.booleans(), birth=counts
+)
+commands = st.one_of(
+    st.builds(SetMembers, members=st.lists(records, max_size=3).map(tuple)),
+    st.just(NoOp()),
+    st.builds(Place, placed=st.lists(placed, max_size=3).map(tuple)),
+)
 entries = st.lists(st.builds(Entry, term=counts, index=counts, command=commands), max_size=3).map(tuple)
 placements = st.dictionaries(names, st.builds(Placement, process=processes, grant=grants, why=names), max_size=3)
-snapshots = st.builds(Snapshot, index=counts, term=counts, state=st.builds(GroupState, placements=placements))
+members = st.builds(
+    GroupState,
+    placements=placements,
+    members=st.lists(records, max_size=3).map(tuple),
+    members_index=counts,
+)
+snapshots = st.builds(Snapshot, index=counts, term=counts, state=members)
 name_lists = st.lists(names, max_size=3).map(tuple)
 offer = st.builds(
     Offer,
@@ -111,13 +128,15 @@ payloads = st.one_of(
         offers_version=counts,
     ),
     st.builds(PromiseRequest, round=counts, seconds=seconds, claims=claims),
-    st.builds(PromiseResponse, round=counts, incarnation=counts, refused=refusals),
+    st.builds(PromiseResponse, round=counts, incarnation=counts, refused=refusals, members_index=counts),
     st.builds(Release, claims=claims),
     st.just(Goodbye()),
     offers,
     st.builds(OffersResponse, request=counts, kept=counts),
     st.builds(MoveRequest, request=counts, group=names, to=names),
     st.builds(MoveResponse, request=counts, refusal=names),
+    st.builds(MembersRequest, request=counts, member=records, is_removal=st.booleans()),
+    st.builds(MembersResponse, request=counts, refusal=names, wait_seconds=seconds),
     st.builds(Hello, to=names, members=name_lists, software=names),
     st.builds(Welcome, refusal=names, software=names),
     st.just(Ping()),
@@ -234,7 +253,7 @@ def test_nothing_beyond_the_largest_frame_is_kept() -> None:
         (body_of(frame_of(Release(claims=())), m={"claims": {}}), "expected a list"),
         (body_of(frame_of(Release(claims=())), m={"claims": [None] * 8193}), "shorter list"),
         (body_of(frame_of(Release(claims=())), m={"claims": [{"group": "g"}]}), "grant is missing"),
-        (append_of(["Format", {}]), "expected one of NoOp, Place"),
+        (append_of(["Format", {}]), "expected one of NoOp, Place, SetMembers"),
         (append_of("NoOp"), "expected a list"),
     ],
 )

@@ -302,6 +302,49 @@ async def test_a_witness_votes_and_holds_nothing(tmp_path: Path) -> None:
             await rig.elections[second].move("api", "n1")
 
 
+async def test_members_are_removed_added_and_replaced_while_the_group_is_held(tmp_path: Path) -> None:
+    """Scenario A 15: asked of any member, also to remove the leader."""
+    rig = Rig(tmp_path)
+    async with rig.running():
+        holder = await rig.holder()
+        tenure = rig.stands[holder].terms
+        others = [name for name in rig.stands if name != holder]
+        address = {member.name: str(member.address) for member in rig.config.members}
+        asked = rig.elections[others[0]]
+        assert await asked.request("remove", {"name": others[1]}) == f"{others[1]} is no member any more"
+        await until(lambda: asked.status()["quorum"] == "2/2")
+        fields = {"name": others[1], "address": address[others[1]], "port": int(rig.config.port)}
+        assert await asked.request("add", fields) == f"{others[1]} is a member"
+        await until(lambda: asked.status()["quorum"] == "3/3")
+        assert rig.holders == [holder]
+        assert rig.stands[holder].terms == tenure
+        assert await rig.elections[holder].request("replace", {"name": others[1]})
+        leader = str(asked.status()["leader"])
+        rest = next(name for name in rig.stands if name != leader)
+        assert await rig.elections[rest].request("remove", {"name": leader})
+        await until(lambda: len(rig.holders) == 1 and rig.holders != [leader])
+        listed = await rig.elections[rest].request("list", {})
+        assert isinstance(listed, dict)
+        assert leader not in [row["name"] for row in listed["members"]]
+        with pytest.raises(ElectionError, match=f"{leader} is no member already"):
+            await rig.elections[rest].request("remove", {"name": leader})
+        with pytest.raises(ElectionError, match="does not appear to be an IPv4"):
+            await rig.elections[rest].request("add", {"name": "n9", "address": "nowhere"})
+        with pytest.raises(ElectionError, match="unknown request 'recover'"):
+            await rig.elections[rest].request("recover", {})
+
+
+async def test_which_machine_a_member_is_is_agreed_when_it_is_heard(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with rig.running():
+        await rig.holder()
+        node = rig.elections["n1"]._driver
+        assert node is not None
+        await until(lambda: all(record.birth for record in node.node.records))
+        births = {record.birth for record in node.node.records}
+        assert len(births) == 3
+
+
 async def test_relief_without_a_leader_returns_soon(tmp_path: Path) -> None:
     async with RAFT.open(config(3), host(tmp_path, "n1")) as election:
         assert isinstance(election, RaftElection)

@@ -6,7 +6,19 @@ from random import Random
 
 import pytest
 
-from kubevip_election_raft._entries import Entry, GroupState, HardState, NoOp, Place, Placed, Process, Saved, Snapshot
+from kubevip_election_raft._entries import (
+    Entry,
+    GroupState,
+    HardState,
+    MemberRecord,
+    NoOp,
+    Place,
+    Placed,
+    Process,
+    Saved,
+    SetMembers,
+    Snapshot,
+)
 from kubevip_election_raft._messages import (
     AppendEntries,
     AppendResponse,
@@ -15,6 +27,7 @@ from kubevip_election_raft._messages import (
     PreVoteRequest,
     PreVoteResponse,
     PromiseRequest,
+    PromiseResponse,
     TimeoutNow,
     VoteRequest,
     VoteResponse,
@@ -496,6 +509,118 @@ def test_3_10_an_heir_that_dies_is_succeeded_by_the_next() -> None:
     group.do("n1", lambda node, now: node.resign(now))
     group.advance(0.2)
     assert group.leaders == ["n3"]
+
+
+# 4.1 Membership: one member at a time
+
+
+def change(group: Group, name: str, *, is_removal: bool, at: str = "n1") -> str:
+    """Ask the leader for a change; return its refusal."""
+    member = MemberRecord(name=name)
+    refusal = group[at].change_members(member, is_removal=is_removal, now=group.now).refusal
+    group.do(at, lambda node, now: node.tick(now))
+    return refusal
+
+
+def test_4_1_a_member_is_in_effect_as_soon_as_it_is_in_the_log() -> None:
+    """Scenario A 15."""
+    group = Group(5)
+    group.elect()
+    group.advance(2 * P)
+    assert change(group, "n5", is_removal=True) == "its groups go elsewhere first"
+    assert change(group, "n5", is_removal=True) == ""
+    assert [len(group[name].members) for name in ("n1", "n2")] == [4, 5]
+    group.stabilize()
+    assert [len(group[name].members) for name in ("n1", "n2")] == [4, 4]
+    assert group["n2"]._quorum == 3
+    group.advance(1.0)
+    assert group.holders == ["n1"]
+
+
+def test_4_1_the_next_change_waits_for_one_promise_after_the_last_was_committed() -> None:
+    group = Group(5)
+    group.elect()
+    group.advance(2 * P)
+    change(group, "n5", is_removal=True)
+    change(group, "n5", is_removal=True)
+    assert change(group, "n4", is_removal=True) == "another change is not over yet"
+    group.stabilize()
+    group.advance(P - 0.001)
+    assert change(group, "n4", is_removal=True) == "another change is not over yet"
+    group.advance(0.002)
+    assert change(group, "n4", is_removal=True) == "its groups go elsewhere first"
+
+
+def test_4_1_a_new_leader_changes_nothing_before_an_entry_of_its_own_term_is_committed_for_one_promise() -> None:
+    group = Group(3)
+    group.elect()
+    assert change(group, "n3", is_removal=True) == "another change is not over yet"
+    assert change(group, "n3", is_removal=True, at="n2") == "n2 does not lead"
+
+
+def test_4_1_a_member_that_was_removed_can_be_added_and_catches_up() -> None:
+    group = Group(3)
+    group.elect()
+    group.advance(2 * P)
+    change(group, "n3", is_removal=True)
+    change(group, "n3", is_removal=True)
+    group.advance(2 * P)
+    assert group.say("n3", "n1", vote_request(99)) == Ready()
+    assert change(group, "n3", is_removal=False) == ""
+    group.advance(2 * P)
+    assert [group[name].members for name in group.names] == [("n1", "n2", "n3")] * 3
+    assert group["n3"]._log.commit == group["n1"]._log.commit
+
+
+def test_4_1_what_a_member_holds_goes_elsewhere_before_it_is_removed() -> None:
+    group = Group(3)
+    group.elect()
+    group.advance(2 * P)
+    group["n1"].move("g", "n3", group.now)
+    group.advance(0.1)
+    assert group.holders == ["n3"]
+    change(group, "n3", is_removal=True)
+    group.stabilize()
+    assert group.holders == ["n1"]
+    assert change(group, "n3", is_removal=True) == ""
+
+
+def test_4_2_2_a_leader_that_is_to_be_removed_lets_another_lead_first() -> None:
+    group = Group(3)
+    group.elect()
+    group.advance(2 * P)
+    assert change(group, "n1", is_removal=True) == "another member leads first"
+    group.advance(2 * P)
+    assert group.leaders == ["n2"]
+    change(group, "n1", is_removal=True, at="n2")
+    assert change(group, "n1", is_removal=True, at="n2") == ""
+    group.advance(1.0)
+    assert group.holders == ["n2"]
+
+
+def test_4_1_promises_of_voters_that_know_newer_members_do_not_count() -> None:
+    group = Group(3)
+    group.elect()
+    group.advance(0.1)
+    until = group.lease("n1")
+    for voter in ("n2", "n3"):
+        answer = PromiseResponse(round=group["n1"]._holder._round, incarnation=1, members_index=99)
+        group.now = until - 0.001
+        group.say(voter, "n1", answer)
+    assert group.lease("n1") == until
+
+
+def test_a_member_with_another_birth_is_another_member() -> None:
+    """It lost its disk, and with it its votes and entries: it counts for nothing until it is replaced."""
+    group = Group(3)
+    group.elect()
+    records = tuple(MemberRecord(name=name, birth=7) for name in group.names)
+    group.say("n2", "n3", append(9, Entry(term=9, index=3, command=SetMembers(members=records)), after=(1, 2)))
+    stranger = Process(name="n1", incarnation=9, birth=8)
+    known = Process(name="n1", incarnation=9, birth=7)
+    group.now += 2 * P
+    assert group.say(stranger, "n3", vote_request(12, (9, 9))) == Ready()
+    assert group.say(known, "n3", vote_request(12, (9, 9))).hard_state is not None
 
 
 # 4.2.3 Disruptive servers

@@ -1,9 +1,9 @@
 """Frames: how messages become bytes, and how bytes of anybody become messages or a refusal.
 
 A frame is four bytes of length (big endian) and so many bytes of JSON: an object with `v` (protocol version), `c`
-(cluster), `s` and `i` (name and incarnation of the sender), `k` (kind of the message) and `m` (its fields). A length
-beyond the limit is refused before anything is kept of it. Unknown fields are ignored, so that a later version may add
-some; everything else that is not as it should be raises FrameError and nothing else.
+(cluster), `s`, `i` and `b` (name, incarnation and birth of the sender), `k` (kind of the message) and `m` (its fields).
+A length beyond the limit is refused before anything is kept of it. Unknown fields are ignored, so that a later version
+may add some; everything else that is not as it should be raises FrameError and nothing else.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def encode(frame: Frame) -> bytes:
             "c": frame.cluster,
             "s": frame.sender.name,
             "i": frame.sender.incarnation,
+            "b": frame.sender.birth,
             "k": _KIND_OF[type(frame.message)],
             "m": to_plain(frame.message),
         },
@@ -137,7 +138,7 @@ def _parse_frame(data: Any) -> Frame:
     cls = _CLASS_OF.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise ShapeError(f"unknown kind of message {str(kind)[:40]!r}")
-    sender = {"name": envelope.get("s"), "incarnation": envelope.get("i")}
+    sender = {"name": envelope.get("s"), "incarnation": envelope.get("i"), "birth": envelope.get("b", 0)}
     return Frame(
         cluster=parse_name(envelope.get("c")),
         sender=parse(Process, sender),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from random import Random
 
 from anyio import (
@@ -18,11 +19,16 @@ from anyio import (
     sleep_forever,
 )
 from anyio.abc import TaskGroup
+from attrs import evolve
 
 from kubevip import Candidacy, Latest
 from kubevip.errors import ElectionError
+from kubevip_election_raft._config import DEFAULT_PORT
 from kubevip_election_raft._driver import Clock, Driver
+from kubevip_election_raft._entries import MemberRecord
 from kubevip_election_raft._messages import (
+    MembersRequest,
+    MembersResponse,
     Message,
     MoveRequest,
     MoveResponse,
@@ -37,14 +43,22 @@ from kubevip_election_raft._seat import Seat
 
 logger = logging.getLogger("kubevip.raft")
 
+LONGEST_NAME = 253
+
 #: How long `move` waits for the leader's answer, and for the target to hold the group.
 ANSWER_SECONDS, MOVE_SECONDS = 1.0, 5.0
+
+#: How long a change of the members may take: the one before it is to be over, and groups to go elsewhere first.
+CHANGE_SECONDS = 10.0
 
 #: How long `relieve` waits for the leader's answer, and for others to take over.
 RELIEF_ANSWER_SECONDS, RELIEF_SECONDS = 0.3, 0.8
 
 #: Whether a target holds a group already is seen from the promises of this member, which change without notice.
 LOOK_SECONDS = 0.002
+
+
+Answer = MoveResponse | OffersResponse | MembersResponse
 
 
 class RaftElection:
@@ -82,7 +96,7 @@ class RaftElection:
         self._offers_changed = Event()
         self._state: Latest[SoftState | None] = Latest(None)
         self._withdrawing: set[str] = set()
-        self._answers: dict[int, Callable[[MoveResponse | OffersResponse], None]] = {}
+        self._answers: dict[int, Callable[[Answer], None]] = {}
 
     @property
     def follows_fitness(self) -> bool:
@@ -154,8 +168,9 @@ class RaftElection:
 
         :raises ElectionError: when it is no member, cannot be reached, or does not hold it in time.
         """
-        if to not in self._members:
-            raise ElectionError(f"{to!r} is not a member (members: {', '.join(self._members)})")
+        members = self._members if self._driver is None else self._driver.node.members
+        if to not in members:
+            raise ElectionError(f"{to!r} is not a member (members: {', '.join(members)})")
         refusal = await self._ask_leader(group, to)
         if refusal:
             raise ElectionError(f"group {group!r} is not moved to {to}: {refusal}")
@@ -171,6 +186,36 @@ class RaftElection:
     def status(self) -> Mapping[str, object]:
         """Return what `kubevip status` shows of the members."""
         return self._describe()
+
+    async def request(self, verb: str, args: Mapping[str, object]) -> object:
+        """Show or change the members: `list`, `add`, `remove`, `replace`, with `name`, and for `add` `address`, `port`.
+
+        :raises ElectionError: when it is refused, or nobody leads who could do it in time.
+        """
+        driver = self._driver
+        if driver is None:
+            raise ElectionError("the election is not open yet")
+        if verb == "list":
+            return {"members": self._describe()["members"]}
+        name, known = str(args.get("name", "")), {record.name: record for record in driver.node.records}
+        try:
+            match verb:
+                case "add":
+                    await self._change(_record_of(name, args), is_removal=False)
+                    return f"{name} is a member"
+                case "remove":
+                    await self._change(MemberRecord(name=name), is_removal=True)
+                    return f"{name} is no member any more"
+                case "replace" if name in known:
+                    await self._change(known[name], is_removal=True)
+                    await self._change(evolve(known[name], birth=0), is_removal=False)
+                    return f"{name} is a member anew, whoever has its name and keys"
+                case "replace":
+                    raise ElectionError(f"{name!r} is not a member (members: {', '.join(known)})")
+                case _:
+                    raise ElectionError(f"unknown request {verb!r}")
+        except ValueError as error:
+            raise ElectionError(str(error)) from None
 
     # What the node tells
 
@@ -193,7 +238,7 @@ class RaftElection:
     def receive(self, sender: Process, message: Message) -> None:
         """Take a message of a peer."""
         assert self._driver is not None  # the transport runs within `run`
-        if isinstance(message, MoveResponse | OffersResponse):
+        if isinstance(message, Answer):
             answer = self._answers.pop(message.request, None)
             if answer is not None:
                 answer(message)
@@ -319,7 +364,60 @@ class RaftElection:
         finally:
             self._answers.pop(request, None)
 
+    async def _change(self, member: MemberRecord, *, is_removal: bool) -> None:
+        """Have the leader add or remove a member, and ask again while that has to wait."""
+        answer = MembersResponse(request=0, refusal="nobody leads at the moment")
+        with move_on_after(CHANGE_SECONDS):
+            while True:
+                answer = await self._ask_for(member, is_removal=is_removal)
+                if not answer.refusal:
+                    return
+                if not answer.wait_seconds:
+                    break
+                await sleep(answer.wait_seconds)
+        raise ElectionError(answer.refusal)
+
+    async def _ask_for(self, member: MemberRecord, *, is_removal: bool) -> MembersResponse:
+        nobody = MembersResponse(request=0, refusal="nobody leads at the moment", wait_seconds=0.1)
+        driver, state = self._driver, self._state.value
+        if driver is None or state is None or state.leader is None:
+            return nobody
+        found: Latest[MembersResponse | None] = Latest(None)
+
+        def take(answer: Answer) -> None:
+            if isinstance(answer, MembersResponse):
+                found.set(answer)
+
+        if state.leader == self._process.name:
+
+            def change(node: Node, now: float) -> Ready:
+                found.set(node.change_members(member, is_removal=is_removal, now=now))
+                return node.tick(now)
+
+            driver.do("change", change)
+        else:
+            request, leader = self._rng.getrandbits(32) or 1, state.leader
+            self._answers[request] = take
+            message = MembersRequest(request=request, member=member, is_removal=is_removal)
+            driver.do("request", lambda node, now: node.request(leader, message, now))
+        with move_on_after(ANSWER_SECONDS):
+            await found.wait_until(lambda answer: answer is not None)
+        return found.value or nobody
+
     async def _answer(self, refusal: Latest[str | None], leader: str) -> str:
         with move_on_after(ANSWER_SECONDS):
             return await refusal.wait_until(lambda text: text is not None) or ""
         return f"the leader {leader} does not answer"
+
+
+def _record_of(name: str, args: Mapping[str, object]) -> MemberRecord:
+    """Return the member that a request describes.
+
+    :raises ValueError: when it describes none.
+    """
+    address, port = ip_address(str(args.get("address", ""))), args.get("port", DEFAULT_PORT)
+    if not name or not name.isprintable() or len(name) > LONGEST_NAME or " " in name:
+        raise ValueError(f"expected a name without spaces, got {name[:80]!r}")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise ValueError(f"expected a port, got {port!r}")
+    return MemberRecord(name=name, address=str(address), port=port, is_witness=args.get("witness") is True)

@@ -19,10 +19,14 @@ SECONDS = (ge(0.0), le(LONGEST_PROMISE_SECONDS))
 
 @frozen(kw_only=True)
 class Process:
-    """One run of one member: `incarnation` differs between any two runs of it, and a later run has a larger one."""
+    """One run of one member: `incarnation` differs between any two runs of it, and a later run has a larger one.
+
+    `birth` is the number that its state file was made with; 0: none. Another birth is another member of the same name.
+    """
 
     name: str
     incarnation: int = field(validator=COUNT)
+    birth: int = field(default=0, validator=COUNT)
 
     def __str__(self) -> str:
         """Show as "n1/17"."""
@@ -65,7 +69,28 @@ class Place:
     placed: tuple[Placed, ...]
 
 
-Command = NoOp | Place
+@frozen(kw_only=True)
+class MemberRecord:
+    """A member as the log knows it; `birth` 0: it was not heard yet, and whoever has the name may be it.
+
+    `address` and `port` are where it listens; empty and 0 where only names matter.
+    """
+
+    name: str
+    address: str = ""
+    port: int = field(default=0, validator=(ge(0), le(65535)))
+    is_witness: bool = False
+    birth: int = field(default=0, validator=COUNT)
+
+
+@frozen(kw_only=True)
+class SetMembers:
+    """Says who the members are, from the moment on at which it is in a member's log (Raft thesis 4.1)."""
+
+    members: tuple[MemberRecord, ...]
+
+
+Command = NoOp | Place | SetMembers
 
 
 @frozen(kw_only=True)
@@ -93,21 +118,28 @@ class Placement:
 
 @frozen(kw_only=True)
 class GroupState:
-    """What the committed entries add up to: who is to hold each group. A group that is not there is held by nobody."""
+    """What the committed entries add up to: who is to hold each group. A group that is not there is held by nobody.
+
+    `members` were set by the entry `members_index`; none, by index 0, while they are those of the configuration.
+    """
 
     placements: Mapping[str, Placement] = field(factory=dict[str, Placement])
+    members: tuple[MemberRecord, ...] = ()
+    members_index: int = field(default=0, validator=COUNT)
 
     def after(self, entries: Iterable[Entry]) -> GroupState:
         """Return the state with `entries` applied, in their order."""
-        placements = dict(self.placements)
+        placements, members, members_index = dict(self.placements), self.members, self.members_index
         for entry in entries:
+            if isinstance(entry.command, SetMembers):
+                members, members_index = entry.command.members, entry.index
             if isinstance(entry.command, Place):
                 for placed in entry.command.placed:
                     if placed.process is None:
                         placements.pop(placed.group, None)
                     else:
                         placements[placed.group] = Placement(process=placed.process, grant=entry.grant, why=placed.why)
-        return GroupState(placements=placements)
+        return GroupState(placements=placements, members=members, members_index=members_index)
 
 
 @frozen(kw_only=True)
@@ -124,11 +156,13 @@ class HardState:
     """What must be on disk before a message that depends on it leaves: term and vote (Raft thesis 3.8).
 
     `promise_seconds` is the longest promise that this member may have given; for so long it keeps silent after a start.
+    `birth` is drawn when the file is made.
     """
 
     term: int = field(default=0, validator=COUNT)
     vote: str | None = None
     promise_seconds: float = field(default=0.0, validator=SECONDS)
+    birth: int = field(default=0, validator=COUNT)
 
 
 @frozen(kw_only=True)

@@ -49,6 +49,7 @@ class Holder:
         self._released: dict[str, Grant] = {}
         self.quorum = 1
         self.voters: frozenset[str] = frozenset()
+        self.members_index = 0  # of the entry that set the voters
         self.beat_at = math.inf
         self.holdings: Mapping[str, Holding] = {}
         self.leaving: Mapping[str, Holding] = {}
@@ -149,10 +150,13 @@ class Holder:
     def answer(self, voter: str, response: PromiseResponse, now: float) -> float | None:
         """Take an answer into account; return when its round was asked, or None if it is not an answer to this process.
 
-        A refusal takes nothing back: what was promised before still runs.
+        A refusal takes nothing back: what was promised before still runs. An answer of a voter that knows newer members
+        than this process does not count.
         """
         if response.incarnation != self._process.incarnation or response.round not in self._asked:
             return None
+        if response.members_index > self.members_index:
+            return None  # the voters are others by now, as the answer says: first this member has to learn them
         asked_at, claims = self._asked[response.round]
         refused = {refusal.group for refusal in response.refused}
         for claim in claims:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 from time import clock_getres
 
 from anyio import create_task_group, to_thread
 
-from kubevip import Host, __version__
+from kubevip import Host, Port, __version__
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
 from kubevip_election_raft._clock import Clock
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig
 from kubevip_election_raft._description import no_keys
 from kubevip_election_raft._driver import Driver
 from kubevip_election_raft._election import RaftElection
+from kubevip_election_raft._entries import MemberRecord, Process
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._keys import KeysError
 from kubevip_election_raft._last_will import LastWill
-from kubevip_election_raft._messages import Process
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._pace import measure_pace
-from kubevip_election_raft._ready import Outgoing
+from kubevip_election_raft._ready import Outgoing, SoftState
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
 from kubevip_election_raft._storage import Storage
@@ -41,6 +42,9 @@ COARSEST_TICK_SECONDS = 0.004
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; its resolution is the kernel's tick
 
 LISTEN_BACKLOG = 16
+
+#: What a member draws when its state file is made; large enough that no two are alike.
+BIRTH_BITS = 48
 
 
 #: By state folder and group, the last terms that this process reported: one that is opened again must not repeat them.
@@ -68,11 +72,12 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         pace = await measure_pace(timing, storage)
         for warning in pace.warnings:
             logger.warning("%s", warning)
-        process = Process(name=own.name, incarnation=host.incarnation)
-        members = tuple(member.name for member in config.members)
-        endpoints = {m.name: Endpoint(address=m.address, port=config.port_of(m)) for m in config.members}
         clock = Clock()
         rng = Random(host.rng.getrandbits(64))
+        birth = saved.hard_state.birth or rng.getrandbits(BIRTH_BITS) or 1
+        process = Process(name=own.name, incarnation=host.incarnation, birth=birth)
+        members = tuple(member.name for member in config.members)
+        endpoints = {m.name: Endpoint(address=m.address, port=config.port_of(m)) for m in config.members}
         node = Node(
             process=process,
             members=members,
@@ -81,7 +86,15 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             rng=rng,
             now=clock.now(),
             stands_first=config.stand_first,
+            seeds=_seeds(config),
         )
+        if set(node.members) != set(members):
+            logger.warning(
+                "members are %s, as the group agreed; the configuration lists %s",
+                ",".join(node.members),
+                ",".join(members),
+            )
+        endpoints |= endpoints_of(node.records)
         election = RaftElection(
             process,
             members,
@@ -94,11 +107,29 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         identity = Identity(
             process=process, cluster=config.cluster, own=endpoints[own.name], members=members, software=__version__
         )
-        peers = {name: endpoint for name, endpoint in endpoints.items() if name != own.name}
+        peers = {name: endpoints[name] for name in node.peers}
         transport = Transport(
             identity, peers, keyring, receive=election.receive, lost=election.lost, clock=clock.now, rng=rng
         )
-        driver = Driver(node, clock=clock, disk=storage, send=_sender(transport), changed=election.changed)
+        known = node.records
+
+        def follow_members() -> None:
+            nonlocal known
+            if node.records is not known:  # others are members now
+                known = node.records
+                endpoints.update(endpoints_of(known))
+                transport.set_peers({name: endpoints[name] for name in node.peers})
+                logger.info("members=%s", ",".join(node.members))
+
+        def send(messages: tuple[Outgoing, ...]) -> None:
+            follow_members()
+            transport.send_all([(outgoing.to, outgoing.message) for outgoing in messages])
+
+        def changed(state: SoftState) -> None:
+            follow_members()
+            election.changed(state)
+
+        driver = Driver(node, clock=clock, disk=storage, send=send, changed=changed)
         async with create_task_group() as tg:
             if peers:
                 stack.enter_context(LastWill(host.will, identity, keyring.files).left(peers))
@@ -110,11 +141,23 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             tg.cancel_scope.cancel()
 
 
-def _sender(transport: Transport) -> Callable[[tuple[Outgoing, ...]], None]:
-    def send(messages: tuple[Outgoing, ...]) -> None:
-        transport.send_all([(outgoing.to, outgoing.message) for outgoing in messages])
+def _seeds(config: RaftConfig) -> tuple[MemberRecord, ...]:
+    """Return the configured members as the log knows members."""
+    return tuple(
+        MemberRecord(
+            name=member.name, address=str(member.address), port=config.port_of(member), is_witness=member.witness
+        )
+        for member in config.members
+    )
 
-    return send
+
+def endpoints_of(records: Iterable[MemberRecord]) -> dict[str, Endpoint]:
+    """Return where members listen that the log knows."""
+    return {
+        record.name: Endpoint(address=ip_address(record.address), port=Port(record.port))
+        for record in records
+        if record.address
+    }
 
 
 def _own_member(config: RaftConfig, host: Host) -> MemberConfig:

@@ -36,6 +36,13 @@ class Leader:
         self._began_at = now
         self.beat_at = now
 
+    def set_followers(self, names: Iterable[str]) -> None:
+        """Lead these from now on; one that is new gets everything from the start, or a snapshot."""
+        followers = {name: self.followers.get(name) for name in names}
+        self.followers = {
+            name: follower or Progress(next_index=self._log.last_index + 1) for name, follower in followers.items()
+        }
+
     @property
     def ends_at(self) -> float:
         """When it is no leader any more, unless a majority answers (CheckQuorum, 6.2)."""

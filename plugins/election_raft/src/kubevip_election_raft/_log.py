@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kubevip_election_raft._entries import Command, Entry, GroupState, Snapshot
+from kubevip_election_raft._entries import Command, Entry, GroupState, MemberRecord, SetMembers, Snapshot
 
 
 class Log:
@@ -43,6 +43,13 @@ class Log:
         """Return the entries after index `after` up to and with `last`; those in the snapshot are not among them."""
         first = self.snapshot.index
         return tuple(self._entries[max(after - first, 0) : max(last - first, 0)])
+
+    def members(self) -> tuple[int, tuple[MemberRecord, ...]]:
+        """Return the newest list of members, committed or not, and the index of its entry; 0 and nothing if none is."""
+        for entry in reversed(self._entries):
+            if isinstance(entry.command, SetMembers):
+                return entry.index, entry.command.members
+        return self.snapshot.state.members_index, self.snapshot.state.members
 
     def is_behind(self, index: int, term: int) -> bool:
         """Return whether a log that ends with `index` and `term` is at least as up to date as this one (3.6.1)."""

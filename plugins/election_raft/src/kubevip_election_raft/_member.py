@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterable, Sequence
 from random import Random
 
+from attrs import evolve
+
 from kubevip_election_raft._ballot import Ballot
-from kubevip_election_raft._entries import Entry, GroupState, Place, Process, Saved
+from kubevip_election_raft._entries import Entry, GroupState, MemberRecord, Place, Process, Saved
 from kubevip_election_raft._holder import Holder
 from kubevip_election_raft._leader import Leader
 from kubevip_election_raft._log import Log
-from kubevip_election_raft._messages import Claim, Message, Offers, Release
+from kubevip_election_raft._messages import NOT_STANDING, Claim, Message, Offers, Release
 from kubevip_election_raft._peers import Peers
 from kubevip_election_raft._placement import Placer
 from kubevip_election_raft._promise import Answer
@@ -39,26 +41,30 @@ class Member:
         rng: Random,
         now: float,
         stands_first: bool = False,
+        seeds: Sequence[MemberRecord] = (),
     ) -> None:
         """Start as a follower that keeps silent for one longest promise.
 
-        :param members: names of all voters in the order that all of them share; `process.name` is one of them.
+        :param members: names of all voters in the order that all of them share, while the log names none.
         :param saved: what the last run of this member left on its disk.
         :param stands_first: stand before the others when the group forms; nothing more.
+        :param seeds: what is known of `members` beyond their names.
         """
         self.process, self.members, self.timing = process, tuple(members), timing
+        self.records = tuple(seeds) or tuple(MemberRecord(name=name) for name in self.members)
+        self._seeds = self.records
         self.peers = Peers(name for name in self.members if name != process.name)
         self.offers = Offers(version=0)
         self._quorum = len(self.members) // 2 + 1
-        self._persisted = saved.hard_state
+        hard_state = evolve(saved.hard_state, birth=process.birth)
+        self._persisted = hard_state
         self._early: list[Outgoing] = []
         self._outgoing: list[Outgoing] = []
         self._log = Log(saved.snapshot, saved.entries)
         self._agreed = saved.snapshot.state
-        self._voter = Voter(hard_state=saved.hard_state, log=self._log, promise_seconds=timing.promise_seconds, now=now)
+        self._voter = Voter(hard_state=hard_state, log=self._log, promise_seconds=timing.promise_seconds, now=now)
         self._holder = Holder(process, timing)
-        self._holder.voters, self._holder.quorum = frozenset(self.members), self._quorum
-        self._standing = Standing(process.name, self.members.index(process.name), timing, rng)
+        self._standing = Standing(process.name, _position_of(process.name, self.members), timing, rng)
         self._standing.form(self._voter.silent_until, stands_first=stands_first)
 
         self._role = Role.FOLLOWER
@@ -69,6 +75,7 @@ class Member:
         self._stood_at = self._give_up_at = now
         self._leader: Leader | None = None  # of leaders
         self._placer: Placer | None = None  # of leaders
+        self._configure()
 
     @property
     def state(self) -> SoftState:
@@ -101,6 +108,37 @@ class Member:
         self._role, self._leader_name, self._leader, self._placer = Role.FOLLOWER, leader, None, None
         self._is_succession = False
         self._standing.wait(now + self.timing.promise_seconds)
+
+    # Members
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this member is one, as far as it knows."""
+        return self.process.name in self.members
+
+    def _configure(self) -> None:
+        """Let the members be those that the log names last, committed or not (4.1)."""
+        index, records = self._log.members()
+        self.records = records or self._seeds
+        self.members = tuple(record.name for record in self.records)
+        self._quorum = len(self.members) // 2 + 1
+        others = [name for name in self.members if name != self.process.name]
+        self.peers.set_names(others)
+        self._holder.voters, self._holder.quorum = frozenset(self.members), self._quorum
+        self._holder.members_index = self._voter.promises.members_index = index
+        if self.is_member:
+            self._standing.position = self.members.index(self.process.name)
+        else:
+            self._standing.fitness = NOT_STANDING
+        if self._leader is not None:
+            self._leader.set_followers(others)
+        if self._placer is not None:
+            self._placer.order = self.members
+
+    def _is_known(self, sender: Process) -> bool:
+        """Return whether `sender` is the member of its name, and not one that lost its disk (or another machine)."""
+        record = next((record for record in self.records if record.name == sender.name), None)
+        return record is not None and record.birth in (0, sender.birth)
 
     # What is agreed
 
@@ -179,3 +217,7 @@ def _groups_of(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys(placed.group for command in commands if isinstance(command, Place) for placed in command.placed)
     )
+
+
+def _position_of(name: str, members: Sequence[str]) -> int:
+    return members.index(name) if name in members else len(members)

@@ -16,6 +16,7 @@ from kubevip_election_raft._entries import (
     Entry,
     Grant,
     HardState,
+    MemberRecord,
     Process,
     Snapshot,
 )
@@ -65,11 +66,15 @@ class PromiseRequest:
 
 @frozen(kw_only=True)
 class PromiseResponse:
-    """Answers the request of `round` of the process with `incarnation`: all its claims are promised but `refused`."""
+    """Answers the request of `round` of the process with `incarnation`: all its claims are promised but `refused`.
+
+    `members_index` is the index of the entry that set the members, as the voter knows them.
+    """
 
     round: int = field(validator=COUNT)
     incarnation: int = field(validator=COUNT)
     refused: tuple[Refusal, ...] = ()
+    members_index: int = field(default=0, validator=COUNT)
 
 
 @frozen(kw_only=True)
@@ -144,6 +149,27 @@ class MoveResponse:
 
     request: int = field(validator=COUNT)
     refusal: str = ""
+
+
+@frozen(kw_only=True)
+class MembersRequest:
+    """Asks the leader to add `member`, or to remove the one of its name; `request` is repeated by the answer."""
+
+    request: int = field(validator=COUNT)
+    member: MemberRecord
+    is_removal: bool = False
+
+
+@frozen(kw_only=True)
+class MembersResponse:
+    """Answers a members request; `refusal` is empty when the change is in the leader's log.
+
+    `wait_seconds` of a refusal: it is worth another question after that time.
+    """
+
+    request: int = field(validator=COUNT)
+    refusal: str = ""
+    wait_seconds: float = field(default=0.0, validator=SECONDS)
 
 
 # Electing
@@ -286,4 +312,6 @@ Message = (
     | OffersResponse
     | MoveRequest
     | MoveResponse
+    | MembersRequest
+    | MembersResponse
 )

@@ -26,6 +26,8 @@ from kubevip_election_raft._messages import (
     AppendResponse,
     Goodbye,
     InstallSnapshot,
+    MembersRequest,
+    MembersResponse,
     Message,
     MoveRequest,
     MoveResponse,
@@ -83,6 +85,7 @@ class Node(Replicator):
             if now >= self._place_at or (self._placer is not None and self._gone(now) != self._placer.gone):
                 self._place_and_tell(now)
             if now >= self._leader.beat_at:
+                self._note_births(now)
                 self._beat(self._leader, now)
                 if self._holder.claims:  # both in one go, so that the machine wakes up once
                     self._holder.beat_at = min(self._holder.beat_at, now)
@@ -100,7 +103,7 @@ class Node(Replicator):
         """Take a message of `sender` that was received now; of others than members nothing is taken."""
         self._notice(now)
         peer = self.peers.get(sender.name)
-        if peer is None or self._voter.promises.is_dead(sender):
+        if peer is None or not self._is_known(sender) or self._voter.promises.is_dead(sender):
             return self._finish(now)
         if isinstance(message, Goodbye):
             self._on_goodbye(sender, now)
@@ -135,7 +138,10 @@ class Node(Replicator):
             case MoveRequest():
                 refusal = self.move(message.group, message.to, now)
                 self._send(sender.name, MoveResponse(request=message.request, refusal=refusal))
-            case OffersResponse() | MoveResponse():
+            case MembersRequest():
+                answer = self.change_members(message.member, is_removal=message.is_removal, now=now)
+                self._send(sender.name, evolve(answer, request=message.request))
+            case OffersResponse() | MoveResponse() | MembersResponse():
                 pass  # for the caller, who asked
             case _:
                 assert_never(message)
@@ -187,7 +193,7 @@ class Node(Replicator):
         new = Offers(version=self.offers.version, offers=marked, is_leaving=is_leaving)
         if new != self.offers:
             self.offers = evolve(new, version=self.offers.version + 1)
-        self._standing.fitness = fitness_of(self.offers)
+        self._standing.fitness = fitness_of(self.offers) if self.is_member else NOT_STANDING
         if self._leader is not None:
             self._place_and_tell(now)
         elif self._standing.fitness == NOT_STANDING and self._role is not Role.FOLLOWER:
@@ -214,7 +220,7 @@ class Node(Replicator):
             self._beat(self._leader, now)
         return refusal
 
-    def request(self, to: str, request: MoveRequest, now: float) -> Ready:
+    def request(self, to: str, request: MoveRequest | MembersRequest, now: float) -> Ready:
         """Pass a request to `to`, which is believed to lead."""
         self._send(to, request)
         return self._finish(now)

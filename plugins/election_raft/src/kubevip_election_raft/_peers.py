@@ -71,6 +71,10 @@ class Peers(Mapping[str, Peer]):
     def __len__(self) -> int:
         return len(self._peers)
 
+    def set_names(self, names: Iterable[str]) -> None:
+        """Have these from now on; what is known of those that stay is kept."""
+        self._peers = {name: self._peers.get(name) or Peer() for name in names}
+
     def order_heirs(self, heard_since: float) -> tuple[str, ...]:
         """Return those that can succeed, best first: fitter before less fit, then in configured order.
 

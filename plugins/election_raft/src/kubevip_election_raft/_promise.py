@@ -53,6 +53,7 @@ class Promises:
 
     def __init__(self, *, silent_until: float) -> None:
         self.silent_until = silent_until
+        self.members_index = 0  # of the entry that set the members, as this voter knows them
         self._given: dict[str, Promise] = {}
         self._newest: dict[str, tuple[int, int]] = {}  # by member, incarnation and round of its newest request
         self._parked: dict[str, _Parked] = {}
@@ -95,7 +96,12 @@ class Promises:
         waits = [refusal.wait_seconds for refusal in refused if refusal.wait_seconds > 0]
         if waits:
             self._parked[process.name] = _Parked(process=process, request=request, free_at=now + min(waits))
-        return PromiseResponse(round=request.round, incarnation=process.incarnation, refused=tuple(refused))
+        return PromiseResponse(
+            round=request.round,
+            incarnation=process.incarnation,
+            refused=tuple(refused),
+            members_index=self.members_index,
+        )
 
     def release(
         self, process: Process, claims: Collection[Claim], agreed: Mapping[str, Placement], now: float

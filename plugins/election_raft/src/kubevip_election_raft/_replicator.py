@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from attrs import evolve
+
 from kubevip_election_raft._elector import Elector
-from kubevip_election_raft._entries import Command, Entry, NoOp, Place, Placed, Process
+from kubevip_election_raft._entries import Command, Entry, MemberRecord, NoOp, Place, Placed, Process, SetMembers
 from kubevip_election_raft._leader import Leader
 from kubevip_election_raft._messages import (
     AppendEntries,
     AppendResponse,
     InstallSnapshot,
+    MembersResponse,
     Offers,
     OffersResponse,
 )
@@ -28,6 +31,9 @@ MOST_COMMITTED_ENTRIES = 256
 class Replicator(Elector):
     """A member that appends to its log, as leader or as follower."""
 
+    _members_since = math.inf  # when the leader learned that its newest members are committed
+    _leaving_members: set[str]  # that are to be removed
+
     # Leading
 
     def _lead(self, now: float) -> None:
@@ -41,6 +47,7 @@ class Replicator(Elector):
             self._note_decided(entry)
         for peer in self.peers.values():  # who was never heard gets some time to be heard
             peer.alive_at = now if peer.heard_at == -math.inf else peer.heard_at
+        self._members_since, self._leaving_members = math.inf, set()
         self._propose(NoOp(), now)
         self._place(now)
         self._beat(self._leader, now)
@@ -49,6 +56,8 @@ class Replicator(Elector):
         """Append a decision; it is sent with the next round."""
         entry = self._log.append(self.term, command)
         self._note_decided(entry)
+        if isinstance(command, SetMembers):
+            self._configure()
         if isinstance(command, Place):
             for placed in command.placed:
                 if placed.process == self.process:
@@ -145,8 +154,12 @@ class Replicator(Elector):
 
     def _advance(self, leader: Leader, now: float) -> bool:
         """Commit what a majority has, and tell everybody at once: somebody may wait for it."""
+        before = self._log.commit
         if not self._commit(leader.committed(), now):
             return False
+        newly = self._log.between(before, self._log.commit)
+        if self._members_since == math.inf or any(isinstance(entry.command, SetMembers) for entry in newly):
+            self._members_since = now
         self._beat(leader, now)
         return True
 
@@ -179,7 +192,59 @@ class Replicator(Elector):
         for name, peer in self.peers.items():
             if peer.process is not None and peer.offers is not None and not self._why_gone(peer.process, now):
                 stands[name] = Stand.of(peer.process, peer.offers)
+        for name in self._leaving_members & stands.keys():
+            stands[name] = evolve(stands[name], is_leaving=True)
         return stands
+
+    # Members
+
+    def change_members(self, member: MemberRecord, *, is_removal: bool, now: float) -> MembersResponse:
+        """Add or remove one member, as leader (Raft thesis 4.1); the answer says why not, and whether to ask again.
+
+        One change at a time: the next one is appended no sooner than one promise after the last was committed, so that
+        no lease is left that counts on the members before it.
+        """
+        leader = self._leader
+        if leader is None:
+            return MembersResponse(request=0, refusal=f"{self.process.name} does not lead")
+        if is_removal == (member.name not in self.members):
+            return MembersResponse(request=0, refusal=f"{member.name} is {'no' if is_removal else 'a'} member already")
+        if is_removal and len(self.members) == 1:
+            return MembersResponse(request=0, refusal=f"{member.name} is the last member")
+        due = self._members_since + self.timing.promise_seconds
+        if now < due or self._log.members()[0] > self._log.commit:
+            wait = min(max(due - now, self.timing.ask_seconds), self.timing.promise_seconds)
+            return MembersResponse(request=0, refusal="another change is not over yet", wait_seconds=wait)
+        if is_removal and member.name == self.process.name:
+            self._resign(self._heirs(now), f"{member.name} is removed", now)
+            return MembersResponse(
+                request=0, refusal="another member leads first", wait_seconds=self.timing.promise_seconds
+            )
+        if is_removal and member.name not in self._leaving_members:
+            self._leaving_members.add(member.name)  # what it holds goes elsewhere first
+            self._place_and_tell(now)
+            return MembersResponse(
+                request=0, refusal="its groups go elsewhere first", wait_seconds=self.timing.promise_seconds
+            )
+        kept = tuple(record for record in self.records if record.name != member.name)
+        self._leaving_members.discard(member.name)
+        self._propose(SetMembers(members=kept if is_removal else (*kept, member)), now)
+        self._place(now)
+        self._beat(leader, now)
+        return MembersResponse(request=0)
+
+    def _note_births(self, now: float) -> None:
+        """Write down which machine a member is, when it is heard for the first time."""
+        is_settled = self._members_since < math.inf and self._log.members()[0] <= self._log.commit
+        if self._leader is None or not is_settled:
+            return
+        births = {name: peer.process.birth for name, peer in self.peers.items() if peer.process is not None}
+        births[self.process.name] = self.process.birth
+        records = tuple(
+            evolve(record, birth=births.get(record.name, 0)) if record.birth == 0 else record for record in self.records
+        )
+        if records != self.records:
+            self._propose(SetMembers(members=records), now)
 
     def _why_gone(self, process: Process, now: float) -> str:
         """Say why `process` is not there; "" when it is, or may be."""
@@ -280,6 +345,8 @@ class Replicator(Elector):
         """Append; return up to where this log is now known to be the leader's."""
         if not self._log.merge(message.previous_index, message.previous_term, message.entries):
             return None
+        if message.entries:
+            self._configure()
         matched = message.previous_index + len(message.entries)
         self._commit(min(message.commit, matched), now)
         return matched
@@ -287,4 +354,5 @@ class Replicator(Elector):
     def _restore(self, message: InstallSnapshot, now: float) -> None:
         if self._log.restore(message.snapshot):
             state = message.snapshot.state
+            self._configure()
             self._agree(state, {**self._agreed.placements, **state.placements}, now)

@@ -23,6 +23,7 @@ class Seat:
     candidacy: Candidacy
     term: int
     _tenure: int = 0
+    _until: float = -math.inf
     _cause: Cause | None = None
     _following: Following | None = None
 
@@ -32,6 +33,9 @@ class Seat:
         :param valid_until: the end of `holding` in the time of the event loop, which is `offset` ahead of the node's.
         """
         if holding is not None and valid_until > -math.inf:
+            if (holding.tenure, holding.until) == (self._tenure, self._until):
+                return
+            self._until = holding.until
             if holding.tenure != self._tenure:
                 self._tenure, self._following = holding.tenure, None
                 self.term = max(self.term + 1, holding.grant.index)

@@ -23,7 +23,7 @@ class Standing:
     """
 
     def __init__(self, name: str, position: int, timing: Timing, rng: Random) -> None:
-        self._name, self._position, self._timing, self._rng = name, position, timing, rng
+        self._name, self.position, self._timing, self._rng = name, position, timing, rng
         self.fitness = NOT_STANDING
         self.rank = 0
         self.at = math.inf
@@ -42,7 +42,7 @@ class Standing:
 
     def form(self, moment: float, *, stands_first: bool) -> None:
         """Stand after `moment` in the order of the configuration: nobody was heard yet."""
-        self.rank = 0 if stands_first else self._position + 1
+        self.rank = 0 if stands_first else self.position + 1
         self.wait(moment)
 
     def follow(self, heirs: Sequence[str], moment: float) -> None:
@@ -83,7 +83,7 @@ class Standing:
 
     def goes_after(self, rival: PreVoteRequest, position: int) -> bool:
         """Return whether a rival that stands at the same time goes first; of two nodes exactly one says yes."""
-        return claim(rival.fitness, rival.rank, position) < claim(self.fitness, self.rank, self._position)
+        return claim(rival.fitness, rival.rank, position) < claim(self.fitness, self.rank, self.position)
 
 
 def rank_of(name: str, heirs: Sequence[str]) -> int:

@@ -114,13 +114,14 @@ class Transport:
         self.links[to].send(type(message), self._encode(message))
 
     def send_all(self, messages: list[tuple[str, Payload]]) -> None:
-        """Send messages; one that goes to several peers is encoded once."""
+        """Send messages; one that goes to several peers is encoded once. To who is no peer any more nothing is sent."""
         encoded: dict[int, bytes] = {}
         for to, message in messages:
             data = encoded.get(id(message))
             if data is None:
                 data = encoded[id(message)] = self._encode(message)
-            self.links[to].send(type(message), data)
+            if (link := self.links.get(to)) is not None:
+                link.send(type(message), data)
 
     def set_peers(self, peers: Mapping[str, Endpoint]) -> None:
         """Speak with these peers from now on, and with no others; links to those that stay are not touched."""

@@ -1,0 +1,58 @@
+"""`kubevip raft list|add|remove|replace`: what is asked of the daemon, and what is printed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from kubevip_election_raft import _command
+
+
+class FakeClient:
+    """A daemon that answers whatever is asked."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer, self.asked = answer, list[tuple[str, dict[str, object], object]]()
+
+    def request(self, verb: str, args: Mapping[str, object], target: object) -> object:
+        self.asked.append((verb, dict(args), target))
+        return self.answer
+
+
+def run(client: Any, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    _command.configure(parser)
+    return _command.run(parser.parse_args(words), client)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (
+            ("add", "n4", "--address", "192.0.2.4"),
+            ("add", {"name": "n4", "address": "192.0.2.4", "port": 10000, "witness": False}, ("election", "raft")),
+        ),
+        (
+            ("add", "n4", "--address", "192.0.2.4", "--port", "7", "--witness", "--election", "vips"),
+            ("add", {"name": "n4", "address": "192.0.2.4", "port": 7, "witness": True}, ("election", "vips")),
+        ),
+        (("remove", "n3"), ("remove", {"name": "n3"}, ("election", "raft"))),
+        (("replace", "n3"), ("replace", {"name": "n3"}, ("election", "raft"))),
+    ],
+)
+def test_a_change_is_asked_of_the_daemon_and_its_words_are_printed(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], asked: object
+) -> None:
+    client = FakeClient("done")
+    assert run(client, *words) == 0
+    assert client.asked == [asked]
+    assert capsys.readouterr().out == "done\n"
+
+
+def test_list_prints_a_line_for_each_member(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"name": "n1", "address": "192.0.2.1:10000", "state": "leader"}
+    assert run(FakeClient({"members": [row]}), "list") == 0
+    assert capsys.readouterr().out == "n1\t192.0.2.1:10000\tleader\n"
