@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from anyio import CancelScope, create_task_group, sleep, sleep_forever
+from anyio import CancelScope, Event, create_task_group, fail_after, sleep, sleep_forever
 from anyio.lowlevel import checkpoint
 from attrs import evolve
 
@@ -427,6 +427,69 @@ async def test_a_listener_that_is_removed_drains_and_is_cut_when_its_address_goe
         task.listeners.set(())
         await sleep(0.1)
         assert [word for word in rig.record.words if word != "unready port"] == ["drain port 10", "close port"]
+
+
+class SlowToDrain(FakeProxy):
+    """Relays what it has until it is cut, and takes 50 ms for that."""
+
+    @asynccontextmanager
+    async def serve(self, listener: Any, report: Any) -> AsyncGenerator[Any]:
+        cut = Event()
+
+        class Draining:
+            def set_drain(self, seconds: float) -> None:
+                if seconds == 0:
+                    cut.set()
+
+        try:
+            yield Draining()
+        finally:
+            with CancelScope(shield=True):
+                await cut.wait()
+                await sleep(0.05)
+            self._record(f"close {listener.name}")
+
+
+async def test_what_drains_has_heard_of_its_end_before_its_address_goes() -> None:
+    rig = Rig(SlowToDrain)
+    task = rig.task(API, PORT)
+    async with rig.leading(task):
+        await sleep(1)
+        rig.record.clear()
+        task.listeners.set(())
+        await sleep(1)
+        assert rig.record.words == []
+        rig.election.follow("api", "n2")
+        await sleep(1)
+        assert rig.record.words == ["close port", "arp withdraw api", "address withdraw api"]
+
+
+async def test_an_address_is_withdrawn_also_when_its_listener_cannot_be_closed() -> None:
+    class Unclosable(FakeStandbyProxy):
+        @asynccontextmanager
+        async def stand_by(self, listener: Any, report: Any) -> AsyncGenerator[Any]:
+            async with super().stand_by(listener, report) as standby:
+                close = standby.close
+
+                async def fail() -> None:
+                    await close()
+                    raise RuntimeError("a mistake in the proxy")
+
+                standby.close = fail  # type: ignore[method-assign]
+                try:
+                    yield standby
+                finally:
+                    standby.close = close  # type: ignore[method-assign]
+
+    rig = Rig(Unclosable)
+    with fail_after(1000):
+        async with rig.leading(rig.task(API, PORT)):
+            await sleep(1)
+            rig.record.clear()
+            rig.election.follow("api", "n2")
+            await sleep(1)
+            assert rig.record.words == ["close port", "arp withdraw api", "address withdraw api"]
+            assert [held for _, held, _ in rig.held] == [False]
 
 
 # Standing

@@ -54,7 +54,7 @@ class BoundListeners:
         self.wanted = wanted
         self._vip, self._context, self._report = vip, context, report
         self._running: dict[str, tuple[BoundListener, ListenerTask]] = {}
-        self._leaving: set[ListenerTask] = set()
+        self._leaving: dict[ListenerTask, Event] = {}  # which drain, and what is set when one has ended
         self._tenure: Tenure | None = None
         self._is_relaying = False
         self._is_running = Event()
@@ -75,6 +75,8 @@ class BoundListeners:
             for name in tuple(self._running):
                 del self._running[name]
                 self._report(name, None)
+            for ended in self._leaving.values():
+                ended.set()
 
     async def listen(self, tenure: Tenure) -> None:
         """Have all listen; return when they do, or have failed to, or have had their time."""
@@ -96,20 +98,25 @@ class BoundListeners:
             task.relay()
 
     async def close(self) -> None:
-        """Have none listen any more, and nothing be relayed; returns when it is so, also when cancelled."""
+        """Have none listen any more, and nothing be relayed; returns when it is so, also when cancelled.
+
+        What drains is cut and waited for as well: clients must hear of it while the address is there to say it.
+        """
         self._tenure, self._is_relaying = None, False
         self._cut()
         with CancelScope(shield=True):  # bounded by each proxy, which kills what does not obey
             async with create_task_group() as tg:
                 for _, task in self._running.values():
                     tg.start_soon(task.close)
+                for ended in self._leaving.values():
+                    tg.start_soon(ended.wait)
 
     def _apply(self, tg: TaskGroup, wanted: tuple[BoundListener, ...]) -> None:
         by_name = {bound.balancer.name: bound for bound in wanted}
         for name, (bound, task) in tuple(self._running.items()):
             if name not in by_name or not _same_socket(by_name[name], bound):
                 del self._running[name]
-                self._leaving.add(task)
+                self._leaving[task] = Event()
                 task.leave()
                 self._report(name, None)
         for name, bound in by_name.items():
@@ -135,7 +142,8 @@ class BoundListeners:
         try:
             await task.run()
         finally:
-            self._leaving.discard(task)
+            if (ended := self._leaving.pop(task, None)) is not None:
+                ended.set()
 
     def _cut(self) -> None:
         for task in self._leaving:

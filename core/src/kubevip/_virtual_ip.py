@@ -135,8 +135,10 @@ class VirtualIPTask:
                     self._raised(tenure, entered)
                     await sleep_forever()
                 finally:
-                    await self._bound.close()
-                    announcing.cancel()  # the listeners are closed: withdraw
+                    try:
+                        await self._bound.close()
+                    finally:
+                        announcing.cancel()  # the listeners are closed, or never will be: withdraw
         except* AnnounceError:
             if tenure.remaining_seconds > 0 and self._campaign.tenure.value is tenure:
                 raise
