@@ -28,9 +28,10 @@ class Slow:
     """A clock, and a socket whose sends each take `seconds`."""
 
     def __init__(self) -> None:
-        self.now, self.seconds = 100.0, 0.0
+        self.now, self.seconds, self.delete_seconds = 100.0, 0.0, 0.0
         self.error = 0
         self.sent: list[int] = []
+        self.is_unrouted = False
 
     def clock(self) -> float:
         return self.now
@@ -43,9 +44,10 @@ class Slow:
     renew = add
 
     def unrouted(self, places: Sequence[Place]) -> list[bool]:
-        return [False] * len(places)
+        return [self.is_unrouted] * len(places)
 
     def delete(self, places: Sequence[Place]) -> list[int]:
+        self.now += self.delete_seconds
         return [self.error] * len(places)
 
 
@@ -75,6 +77,18 @@ def test_nothing_is_renewed_after_a_freeze_between_two_sends(slow: Slow, tmp_pat
     slow.seconds = FREEZE
     kernel.carry_out(Work(until={"api": 101.0}, put=PLACES if how == "put" else (), refresh=PLACES))
     assert slow.sent == [MESSAGES_AT_ONCE]
+
+
+@pytest.mark.parametrize(("freeze", "sent"), [(0.0, [1, 1]), (FREEZE, [1])])
+def test_an_unrouted_address_is_not_put_up_anew_after_a_freeze_since_it_was_taken_off(
+    slow: Slow, tmp_path: Path, freeze: float, sent: list[int]
+) -> None:
+    kernel, place = make(slow, tmp_path), PLACES[0]
+    kernel.carry_out(Work(until={"api": 200.0}, put=(place,)))
+    slow.sent.clear()
+    slow.is_unrouted, slow.delete_seconds = True, freeze
+    kernel.carry_out(Work(until={"api": 200.0}, refresh=(place,)))
+    assert slow.sent == sent
 
 
 def test_an_address_lives_for_its_lifetime_from_the_last_renewal_on(slow: Slow, tmp_path: Path) -> None:

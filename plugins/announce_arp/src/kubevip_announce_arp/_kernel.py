@@ -275,10 +275,11 @@ class Kernel:
             for place in chunk:
                 _logger.warning("unrouted address=%s device=%s: putting it up anew", place.address, place.device)
             self._addresses.delete(chunk)
-            self._addresses.add(chunk, self._lifetime)
-            self._note_lifetime(chunk)
-            again = zip(chunk, self._addresses.unrouted(chunk), strict=True)
-            self._oddly_routed.update(place for place, is_lost in again if is_lost)
+            for gone in self._in_time(chunk, work.until, None, {}):
+                self._addresses.add(gone, self._lifetime)  # where it is refused, the event of its end has it put back
+                self._note_lifetime(gone)
+                again = zip(gone, self._addresses.unrouted(gone), strict=True)
+                self._oddly_routed.update(place for place, is_lost in again if is_lost)
 
     def _renew(
         self,
