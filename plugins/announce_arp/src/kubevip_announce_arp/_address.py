@@ -91,6 +91,7 @@ class AddressAnnouncer:
         self._thread = KernelThread(kernel, self._renewal_failed)
         self._leaders = Leaders(self._thread, is_fenced=bool(table), offset=self._offset, wake=lambda: self._wake.set())
         self._is_working, self._idle = False, Event()  # of the thread
+        self._in_hand: tuple[Held, ...] = ()  # what it works on, or will never come to
         self._idle.set()
         self._wake = Event()
         self._is_over = False
@@ -191,7 +192,7 @@ class AddressAnnouncer:
         finally:
             stop_listening()
             self._is_over = True
-            for held in (*self._putting, *self._lowering, *self._held.values()):
+            for held in (*self._in_hand, *self._putting, *self._lowering, *self._held.values()):
                 held.problem = held.problem or "the announcer has ended"
                 held.put.set()
                 held.lowered.set()  # what is still up is taken off when the instance closes
@@ -213,9 +214,10 @@ class AddressAnnouncer:
             self._tell(before, is_new=bool(putting))
             return
         self._is_working, self._idle = True, Event()
+        self._in_hand = (*putting, *lowering)
 
         def done(outcome: Outcome) -> None:
-            self._is_working = False
+            self._is_working, self._in_hand = False, ()
             self._idle.set()
             self._take(work, outcome, putting, lowering)
             self._tell(before, is_new=bool(putting))
