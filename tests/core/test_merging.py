@@ -1,4 +1,4 @@
-"""Snapshots are merged beside the event loop, in real time and real threads."""
+"""Large snapshots are merged beside the event loop, in real time and real threads."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Slow:
         self.began, self.may_go_on = threading.Event(), threading.Event()
         self._resolve = resolve
         monkeypatch.setattr(sources, "resolve", self)
+        monkeypatch.setattr(sources, "MOST_ITEMS_AT_ONCE", -1)  # whatever is published is large
 
     def __call__(self, *args: object) -> Resolved:
         self.began.set()

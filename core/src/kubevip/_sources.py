@@ -44,6 +44,7 @@ class _Merged:
     changed: frozenset[str]
     followed: frozenset[str]
 
+
 #: More virtual IPs and load balancers than these, each of which takes 0.1 ms, are merged in a thread: a renewal of a
 #: lease must not wait for them.
 MOST_ITEMS_AT_ONCE = 50
