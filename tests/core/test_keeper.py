@@ -295,6 +295,36 @@ if incarnation == 1:
     assert "left out a will that rests on one that failed" in daemon.log()
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        'say(will={"order": 10, "function": "no function", "payload": ""})',
+        'os.write(write_fd, b\'{"will": {"order": 10\')',
+        "os.write(write_fd, b'no message\\n')",
+    ],
+    ids=["refused", "cut short", "not understood"],
+)
+def test_no_statement_is_made_when_a_will_was_not_understood(start: Callable[..., Daemon], last: str) -> None:
+    """It may have been the one that takes an address down."""
+    daemon = start(
+        f"""
+if incarnation == 1:
+    for order, text in ((10, "a deed"), (100, "a statement")):
+        will(order, "_kubevip_test_will:note", json.dumps([os.environ["FACTS"], text]).encode())
+    {last}
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+        + OBEDIENT,
+        PYTHONPATH=str(Path(__file__).parent / "wills"),
+    )
+    facts = daemon.wait_for(2)
+    assert facts[0] == ["will", "a deed"]
+    assert facts[1][:2] == ["started", 2]
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+    assert "left out a will that rests on one that failed" in daemon.log()
+
+
 def test_a_statement_is_made_when_all_deeds_worked(start: Callable[..., Daemon]) -> None:
     daemon = start(
         """

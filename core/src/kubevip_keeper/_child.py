@@ -111,8 +111,12 @@ class Child:
         except LineError as exc:
             self._log.error("replacing the control process, it breaks the protocol: %s pid=%d", exc, self.pid)
             data = b""
+            self.wills.miss()
             self.ask_to_stop()
         if not data:
+            if self._lines.has_partial:  # it may have been a will
+                self._log.error("the control process ended within a message pid=%d", self.pid)
+                self.wills.miss()
             self._stop_hearing()
         return bool(data)
 
@@ -127,6 +131,7 @@ class Child:
                 self.wills.leave(*protocol.read_will(will))  # pyright: ignore[reportUnknownArgumentType]
             except ValueError as exc:  # one bad will must not cost the others
                 self._log.error("a will is refused: %s", exc)
+                self.wills.miss()
 
     def _stop_hearing(self) -> None:
         if self._heard is not None:

@@ -23,6 +23,11 @@ class LineBuffer:
         self._limit = limit
         self._partial = bytearray()
 
+    @property
+    def has_partial(self) -> bool:
+        """Whether a line has begun that is not complete."""
+        return bool(self._partial)
+
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that `data` completes, in order, without their line feeds.
 

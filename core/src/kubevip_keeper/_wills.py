@@ -5,9 +5,9 @@ process of its own, so that none can hurt the keeper, and is bounded in time. It
 left: every millisecond after a death is one without an answer, and an import may take ten of them.
 
 Orders below 100 are deeds on this machine: closing a fence, deleting addresses. Orders from 100 on are statements to
-others that rest on the deeds ("nothing of this node is up"), so they are left out when one of the deeds failed. A
-statement may be a generator function: what it does before its first `yield` it does beside the deeds, and it must tell
-nobody anything yet (connect, say who it is); it is gone on with when the deeds are done.
+others that rest on the deeds ("nothing of this node is up"), so they are left out when one of the deeds failed, or was
+never understood. A statement may be a generator function: what it does before its first `yield` it does beside the
+deeds, and it must tell nobody anything yet (connect, say who it is); it is gone on with when the deeds are done.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Wills:
 
     def __init__(self) -> None:
         self._payloads: dict[tuple[int, str], bytes] = {}
+        self._is_complete = True
+
+    def miss(self) -> None:
+        """Note that a will was meant to be left and was not: it may have been a deed, so no statement is true."""
+        self._is_complete = False
 
     def leave(self, order: int, function: str, payload: bytes | None) -> None:
         """Keep a will, replace the one of the same order and function, or (None) drop it.
@@ -63,7 +68,7 @@ class Wills:
         self._payloads = {}
         statements = [_Errand(*key, payload, is_statement=True) for key, payload in wills if key[0] >= FIRST_STATEMENT]
         deeds = [(key, payload) for key, payload in wills if key[0] < FIRST_STATEMENT]
-        is_done = all([_Errand(*key, payload).finish(log, seconds) for key, payload in deeds])
+        is_done = all([self._is_complete, *(_Errand(*key, payload).finish(log, seconds) for key, payload in deeds)])
         for statement in statements if is_done else ():
             statement.go()
         for statement in statements:
