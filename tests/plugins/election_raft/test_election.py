@@ -384,6 +384,23 @@ async def test_a_restarted_member_goes_on_in_its_term(tmp_path: Path) -> None:
     assert terms == sorted(set(terms))
 
 
+async def test_a_member_that_is_opened_again_by_the_same_process_is_heard_at_once(tmp_path: Path) -> None:
+    """Its disk was full, or its configuration changed: its rounds begin anew, and must not be taken for old ones."""
+    settings, peers = config(3), ("n2", "n3")
+    async with AsyncExitStack() as stack:
+        for name in peers:
+            await stack.enter_async_context(RAFT.open(settings, host(tmp_path, name)))
+        for seconds_open in (3.0, 0.0):
+            async with RAFT.open(settings, host(tmp_path, "n1")) as election, create_task_group() as tg:
+                assert isinstance(election, RaftElection)
+                stand, began = Stand(), current_time()
+                tg.start_soon(stand.run, election)
+                await until(lambda stand=stand: stand.holds)  # type: ignore[misc]
+                assert current_time() - began < 2.5
+                await sleep(seconds_open)
+                tg.cancel_scope.cancel()
+
+
 async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -> None:
     settings = config(3)
     async with RAFT.open(settings, host(tmp_path, "n1")) as election:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from random import Random
 from time import clock_getres
 
 from anyio import create_task_group, to_thread
+from attrs import evolve
 
 from kubevip import Host, Port, __version__
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
@@ -50,6 +52,11 @@ BIRTH_BITS = 48
 #: By state folder and group, the last terms that this process reported: one that is opened again must not repeat them.
 _last_terms: dict[Path, dict[str, int]] = {}
 
+#: By state folder, how often a member was opened by this process: peers must not take the next one for the one before,
+#: whose rounds and versions are ahead of its own.
+_openings: Counter[Path] = Counter()
+OPENINGS_PER_PROCESS = 1_000_000
+
 
 class RefusedError(Permanent, ElectionError):
     """This member cannot run with this configuration."""
@@ -66,6 +73,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
     timing = _timing_of(config)
     keyring = await to_thread.run_sync(_keyring, config, host)
     storage = Storage(host.state_dir / "raft", cluster=config.cluster, member=own.name)
+    host = evolve(host, incarnation=_next_incarnation(host))
     async with AsyncExitStack() as stack:
         stack.enter_context(storage.locked())
         saved = await to_thread.run_sync(storage.load)
@@ -158,6 +166,13 @@ def endpoints_of(records: Iterable[MemberRecord]) -> dict[str, Endpoint]:
         for record in records
         if record.address
     }
+
+
+def _next_incarnation(host: Host) -> int:
+    """Return what tells this member from every other that this process, or one before, opened."""
+    opened = _openings[host.state_dir]
+    _openings[host.state_dir] += 1
+    return host.incarnation * OPENINGS_PER_PROCESS + opened
 
 
 def _own_member(config: RaftConfig, host: Host) -> MemberConfig:
