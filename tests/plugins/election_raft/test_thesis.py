@@ -125,6 +125,27 @@ def test_3_3_a_larger_term_is_adopted_and_makes_a_follower(role: Role) -> None:
     assert group.members["n1"].disk.hard_state.term == 9
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        append(2**53),
+        AppendResponse(term=2**53, round=1),
+        VoteRequest(term=2**53, last_index=9, last_term=9, is_succession=True),
+        VoteResponse(term=2**53, asked=1, is_granted=False),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_3_3_a_term_that_leaves_room_for_no_other_is_not_adopted(
+    message: AppendEntries | AppendResponse | VoteRequest | VoteResponse,
+) -> None:
+    group = free_group()
+    term = group["n1"].state.term
+    group.say("n3", "n1", message)
+    assert group["n1"].state.term == term
+    stand(group, "n1")
+    assert group["n1"].state.role is Role.CANDIDATE
+
+
 def test_3_3_a_stale_term_is_rejected_with_the_newer_one() -> None:
     group = free_group()
     group.say("n2", "n1", append(5))
@@ -350,6 +371,14 @@ def test_3_5_a_committed_entry_is_never_removed_whoever_says_so() -> None:
     group.say("n2", "n1", append(1, entry(1, 1), entry(1, 2), commit=2))
     group.say("n3", "n1", append(2, entry(2, 2), after=(1, 1)))
     assert logs(group)[0] == (1, 1)
+
+
+@pytest.mark.parametrize("entries", [(entry(1, 3),), (entry(1, 1), entry(1, 3)), (entry(1, 2), entry(1, 1))])
+def test_3_5_entries_that_do_not_follow_one_another_are_not_taken(entries: tuple[Entry, ...]) -> None:
+    group = free_group()
+    ready = group.say("n2", "n1", append(1, *entries))
+    assert logs(group)[0] == ()
+    assert ready.entries == ()
 
 
 # 3.6 Safety

@@ -67,8 +67,11 @@ class Log:
         """Take a leader's entries after `previous_index`; return whether this log had that entry (3.5).
 
         Entries of its own that conflict are removed with all that follow them. Of those that are committed none can
-        conflict: whoever sends such a thing is no leader, and nothing is taken.
+        conflict: whoever sends such a thing is no leader, and nothing is taken. The same goes for entries that do not
+        follow one another.
         """
+        if any(entry.index != index for index, entry in enumerate(entries, previous_index + 1)):
+            return False
         if previous_index < self.snapshot.index:  # the snapshot has what comes before, and all of it is committed
             known = self.snapshot.index - previous_index
             if len(entries) < known:

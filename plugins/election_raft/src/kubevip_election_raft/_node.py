@@ -47,6 +47,9 @@ from kubevip_election_raft._peers import fitness_of
 from kubevip_election_raft._ready import Ready, Role
 from kubevip_election_raft._replicator import Replicator
 
+#: Nobody can have missed so many terms: at one a millisecond they take a month and a half.
+MOST_TERMS_AHEAD = 2**32
+
 
 class Node(Replicator):
     """A member to which things happen. Not thread-safe."""
@@ -110,6 +113,8 @@ class Node(Replicator):
             return self._finish(now)
         if peer.process is not None and sender.incarnation < peer.process.incarnation:
             return self._finish(now)  # of a run that is over
+        if getattr(message, "term", 0) > self.term + MOST_TERMS_AHEAD:
+            return self._finish(now)  # whoever says this is broken; there would be no term left for anybody
         if peer.hear(sender, now) and self._placer is not None and self._placer.held[sender.name] > 0:
             self._place_and_tell(now)  # it was restarted
         match message:
