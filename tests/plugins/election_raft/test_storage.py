@@ -348,6 +348,18 @@ def test_a_second_election_is_refused_while_the_first_runs(tmp_path: Path) -> No
         pass
 
 
+@pytest.mark.parametrize("name", ["raft", "raft/lock"])
+def test_a_folder_that_cannot_be_used_is_named_with_what_it_has_to_be(tmp_path: Path, name: str) -> None:
+    if name == "raft":
+        (tmp_path / "raft").write_text("foreign")
+    else:
+        (tmp_path / name).mkdir(parents=True)
+    storage = Storage(tmp_path / "raft", cluster="rack-7", member="n1")
+    remedy = f"cannot use {tmp_path / name}: .*; {tmp_path / 'raft'} has to be a folder that this process may write to"
+    with pytest.raises(ElectionError, match=remedy), storage.locked():
+        pass
+
+
 def test_measuring_the_disk_leaves_nothing_but_the_state(storage: Storage) -> None:
     storage.save(FIRST)
     assert storage.measure_sync_seconds() > 0

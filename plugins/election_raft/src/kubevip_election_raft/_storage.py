@@ -83,9 +83,9 @@ class Storage:
         """Keep the folder for this process alone; makes it if it is missing.
 
         :raises StorageError: when another election has it.
+        :raises ElectionError: when it cannot be made or written to.
         """
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self._open_lock()
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,6 +96,16 @@ class Storage:
             yield
         finally:
             os.close(lock)
+
+    def _open_lock(self) -> int:
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            return os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ElectionError(
+                f"cannot use {error.filename}: {error.strerror}; {self._folder} has to be a folder that this process "
+                "may write to (see --state-dir)"
+            ) from error
 
     def load(self) -> Saved:
         """Return what was saved last; a fresh state if nothing ever was. Cuts off a save that was interrupted.
@@ -108,7 +118,10 @@ class Storage:
         except FileNotFoundError:
             return Saved()
         except OSError as error:
-            raise StorageError(f"cannot read {self._path}: {error.strerror}") from error
+            raise StorageError(
+                f"cannot read {self._path}: {error.strerror}; it holds this member's vote and has to be a file that "
+                "this process may read and write"
+            ) from error
         end, saved = 0, Saved()
         for block, block_end in self._blocks(data):
             end, saved = block_end, saved.after(block.hard_state, block.snapshot, block.entries)
