@@ -19,6 +19,7 @@ from kubevip_election_raft import _holder
 from kubevip_election_raft._entries import Entry, MemberRecord, Placement, Process
 from kubevip_election_raft._messages import (
     Claim,
+    Goodbye,
     MembersResponse,
     PreVoteResponse,
     PromiseRequest,
@@ -29,7 +30,7 @@ from kubevip_election_raft._node import Node
 from kubevip_election_raft._promise import Answer
 from kubevip_election_raft._ready import Role
 
-from .simulator import Weather, World, draw_weather, failures
+from .simulator import Machine, ViolationError, Weather, World, draw_weather, failures
 
 SEEDS = int(os.environ.get("KUBEVIP_SEEDS", "320"))
 CHUNKS = 16
@@ -93,6 +94,29 @@ def counts_a_refusal(node: Node) -> None:
 
 def forgets_its_promises_at_a_restart(node: Node) -> None:
     node._voter.promises.silent_until = -math.inf
+
+
+def keeps_silent_for_its_own_promise_only(node: Node) -> None:
+    """As if it did not save how long a promise others had of it."""
+    voter = node._voter
+    silent_until = voter.silent_until - max(0.0, voter.hard_state.promise_seconds - node.timing.promise_seconds)
+    voter.silent_until = voter.promises.silent_until = silent_until
+
+
+def lets_others_be_released_with_its_own(node: Node) -> None:
+    """As if a parked request were answered whatever else stands in its way."""
+    promises = node._voter.promises
+    ask = promises.ask
+
+    def without_others(
+        process: Process, request: PromiseRequest, agreed: Mapping[str, Placement], now: float
+    ) -> PromiseResponse | None:
+        if (parked := promises._parked.get(process.name)) is not None and parked.request is request:
+            for claim in request.claims:
+                promises._given.pop(claim.group, None)
+        return ask(process, request, agreed, now)
+
+    promises.ask = without_others  # type: ignore[method-assign]
 
 
 def does_not_bind_itself(node: Node) -> None:
@@ -261,6 +285,7 @@ def changes_members_twice_within_a_promise(node: Node) -> None:
 
 
 RECKLESS = Weather(is_reckless=True, faults_per_second=8.0, groups=1)
+CRASHES = evolve(RECKLESS, harms=("crash_quickly", "crash_quickly", "cut_off", "mute", "stand", "move", "mend"))
 LATE_ANSWERS = evolve(RECKLESS, slow=0.5, slowest=0.3, harms=("mute", "mute", "move", "stand", "mend"))
 LATE_RELEASES = evolve(
     RECKLESS, duplication=0.5, slow=0.3, slowest=1.0, harms=("move", "move", "stand", "pause", "mend")
@@ -300,6 +325,8 @@ LOG_DIFFERS = "leads without the committed|as committed, and others|and .* elsew
         (ignores_the_round_of_an_answer, LATE_ANSWERS, TWO_HOLDERS),
         (counts_a_refusal, None, TWO_HOLDERS),
         (forgets_its_promises_at_a_restart, None, TWO_HOLDERS),
+        (keeps_silent_for_its_own_promise_only, evolve(CRASHES, mixed_timing=True), TWO_HOLDERS),
+        (lets_others_be_released_with_its_own, None, TWO_HOLDERS),
         (does_not_bind_itself, None, TWO_HOLDERS),
         (promises_for_its_own_time, evolve(RECKLESS, mixed_timing=True), TWO_HOLDERS),
         (lets_anybody_release, LATE_RELEASES, TWO_HOLDERS),
@@ -332,6 +359,34 @@ def test_the_simulator_finds_a_vote_that_is_not_synced() -> None:
     found = next(iter(failures(range(300), weather=weather, syncs=False)), None)
     assert found is not None
     assert re.search(f"both lead in term|{LOG_DIFFERS}", str(found))
+
+
+class _HastyKeepers(World):
+    """Keepers speak when a process is dead, before its addresses are down."""
+
+    def _say_goodbye(self, machine: Machine, process: Process) -> None:
+        up, machine.holds_until = machine.holds_until, {}
+        super()._say_goodbye(machine, process)
+        machine.holds_until = up
+
+
+class _KeepersThatGuess(World):
+    """Keepers speak for a process that still runs, and was only silent for a while."""
+
+    def _die(self, machine: Machine) -> None:
+        if machine.node is not None:
+            self._freeze(machine, self.rng.uniform(0.05, 0.3))
+            for name in self.machines:
+                if name != machine.name:
+                    self._send(machine.node.process, name, Goodbye())
+
+
+@pytest.mark.parametrize("world", [_HastyKeepers, _KeepersThatGuess])
+def test_the_simulator_finds_keepers_that_speak_too_early(world: type[World]) -> None:
+    weather = evolve(RECKLESS, harms=("die",))
+    with pytest.raises(ViolationError, match=TWO_HOLDERS):
+        for seed in range(300):
+            world(seed, weather=weather).run()
 
 
 def test_the_simulator_finds_a_group_that_never_elects() -> None:
