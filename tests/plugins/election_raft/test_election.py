@@ -243,6 +243,18 @@ async def test_a_leader_that_does_not_answer_is_told_and_not_waited_for_any_more
         assert rig.elections[third]._answers == {}
 
 
+async def test_move_to_a_member_that_would_give_it_away_again_is_refused(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with rig.running():
+        holder = await rig.holder()
+        target = next(name for name in rig.elections if name != holder)
+        rig.stands[target].fitness.set(0)
+        await sleep(2 * TIMING.heartbeat)
+        with pytest.raises(ElectionError, match=f"{target} is unfit for api, or drained"):
+            await rig.elections[holder].move("api", target)
+        assert rig.holders == [holder]
+
+
 async def test_a_group_leaves_an_unfit_holder_after_it_has_withdrawn(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     async with rig.running():
@@ -421,6 +433,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
                 "heard_ms": None,
                 "rtt_ms": None,
                 "version": "0.1.0",
+                "config": "",
             },
             *(
                 {
@@ -430,6 +443,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
                     "heard_ms": None,
                     "rtt_ms": None,
                     "version": "",
+                    "config": "",
                     "problem": "refused",
                 }
                 for name, endpoint in zip(("n2", "n3"), endpoints, strict=True)
@@ -437,6 +451,21 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
         ]
         with pytest.raises(ElectionError, match="nobody leads at the moment"):
             await election.move("api", "n2")
+
+
+async def test_status_tells_which_configuration_each_member_runs(tmp_path: Path) -> None:
+    settings, digests = config(3), {"n1": "5f0c1a9e", "n2": "5f0c1a9e", "n3": "9b77e310"}
+    async with AsyncExitStack() as stack:
+        for name, digest in digests.items():
+            own = evolve(host(tmp_path, name), config_digest=lambda digest=digest: digest)
+            election = await stack.enter_async_context(RAFT.open(settings, own))
+        assert isinstance(election, SupportsStatus)
+
+        def told() -> dict[str, str]:
+            members: Any = election.status()["members"]
+            return {member["name"]: member["config"] for member in members}
+
+        await until(lambda: told() == digests)
 
 
 async def test_a_group_without_keys_is_refused_unless_that_is_allowed(

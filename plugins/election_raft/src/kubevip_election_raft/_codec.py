@@ -54,7 +54,9 @@ class Welcome:
 
 @frozen(kw_only=True)
 class Ping:
-    """Says that the sender is there when it has nothing to say."""
+    """Says that the sender is there when it has nothing to say; `config` names its configuration, for people."""
+
+    config: str = ""
 
 
 Payload = Message | Hello | Welcome | Ping

@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="raft_command", required=True, metavar="COMMAND")
     for add in GROUPS:
         add(verbs)
+    for verb in verbs.choices.values():  # as people write it: `kubevip raft list --instance blue`
+        for option in ("--instance", "--state-dir"):
+            verb.add_argument(option, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace, client: Client) -> int:

@@ -110,15 +110,25 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             rng=rng,
             is_witness=own.witness,
             last_terms=_last_terms.setdefault(storage.path.parent, {}),
-            describe=lambda: describe_members(node, transport, endpoints, clock.now(), pace.warnings),
+            describe=lambda: describe_members(
+                node, transport, endpoints, clock.now(), warnings=pace.warnings, digest=host.config_digest()
+            ),
         )
         identity = Identity(
             process=process, cluster=config.cluster, own=endpoints[own.name], members=members, software=__version__
         )
         peers = {name: endpoints[name] for name in node.peers}
         transport = Transport(
-            identity, peers, keyring, receive=election.receive, lost=election.lost, clock=clock.now, rng=rng
+            identity,
+            peers,
+            keyring,
+            receive=election.receive,
+            lost=election.lost,
+            clock=clock.now,
+            rng=rng,
+            digest=host.config_digest,
         )
+        will = LastWill(host.will, identity, keyring.files)
         known = node.records
 
         def follow_members() -> None:
@@ -126,7 +136,9 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             if node.records is not known:  # others are members now
                 known = node.records
                 endpoints.update(endpoints_of(known))
-                transport.set_peers({name: endpoints[name] for name in node.peers})
+                peers = {name: endpoints[name] for name in node.peers}
+                transport.set_peers(peers)
+                will.address_to(peers)
                 logger.info("members=%s", ",".join(node.members))
 
         def send(messages: tuple[Outgoing, ...]) -> None:
@@ -140,7 +152,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         driver = Driver(node, clock=clock, disk=storage, send=send, changed=changed)
         async with create_task_group() as tg:
             if peers:
-                stack.enter_context(LastWill(host.will, identity, keyring.files).left(peers))
+                stack.enter_context(will.left(peers))
                 listener = stack.enter_context(listening(endpoints[own.name], LISTEN_BACKLOG))
                 tg.start_soon(transport.run, listener)
             tg.start_soon(election.run, driver)

@@ -22,7 +22,8 @@ _TCP_INFO_RTT = struct.Struct("68xI")
 class Link:
     """Sends to one peer. `problem` says why it cannot: "refused", "no answer", "wrong CA", what the peer refuses.
 
-    What cannot be sent at once waits in a short queue in which a newer message replaces an older one of its kind.
+    `software` and `config` name what the peer says it runs. What cannot be sent at once waits in a short queue in which
+    a newer message replaces an older one of its kind.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Link:
     connection: Connection | None = None
     problem: str = "not tried yet"
     software: str = ""
+    config: str = ""
     scope: CancelScope = field(factory=CancelScope)
     _unsent: dict[type, bytes] = field(factory=dict[type, bytes])
     _wake: Event = field(factory=Event)

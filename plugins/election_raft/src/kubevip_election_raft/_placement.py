@@ -109,6 +109,10 @@ class Placer:
             return f"{to} stands for no group" if not stand.offers else f"{to} does not stand for {group}"
         if stand.is_leaving:
             return f"{to} is stopping"
+        if stand.offers[group].fitness == 0 and any(
+            group in other.offers and other.offers[group].fitness > 0 for other in stands.values()
+        ):
+            return f"{to} is unfit for {group}, or drained, and would give it away again"
         return ""
 
     # One group

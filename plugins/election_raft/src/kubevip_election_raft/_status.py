@@ -21,6 +21,7 @@ def describe_members(
     endpoints: Mapping[str, Endpoint],
     now: float,
     warnings: tuple[str, ...] = (),
+    digest: str = "",
 ) -> Mapping[str, object]:
     """Return leader, term, quorum ("2/3": how many answer, of how many) and a row for each member, JSON-compatible.
 
@@ -33,6 +34,7 @@ def describe_members(
         row: dict[str, object] = {"name": name, "address": str(endpoints[name])}
         if name == own:
             row |= {"state": state.role.value, "heard_ms": None, "rtt_ms": None, "version": __version__}
+            row["config"] = digest
         else:
             link, heard = transport.links[name], now - transport.heard_at(name)
             rtt = link.round_trip_seconds()
@@ -41,6 +43,7 @@ def describe_members(
                 "heard_ms": None if math.isinf(heard) else round(heard * 1000),
                 "rtt_ms": None if rtt is None else round(rtt * 1000, 2),
                 "version": link.software,
+                "config": link.config,
                 "problem": link.problem,
             }
         rows.append(row)

@@ -81,13 +81,15 @@ class Transport:
         lost: Callable[[str], None],
         clock: Callable[[], float],
         rng: Random,
+        digest: Callable[[], str] = str,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         :param receive: called with every message of a peer, in the order of its connection.
         :param lost: called when a connection from or to a peer ended that had worked.
+        :param digest: names the configuration that runs here now; peers are told.
         """
-        self._identity, self._keyring = identity, keyring
+        self._identity, self._keyring, self._digest = identity, keyring, digest
         self._receive, self._lost, self._clock, self._rng = receive, lost, clock, rng
         self.links = {name: Link(name=name, endpoint=endpoint) for name, endpoint in peers.items()}
         self._heard_at: dict[str, float] = {}
@@ -335,7 +337,10 @@ class Transport:
         for frame in frames:
             if frame.sender != sender or frame.cluster != self._identity.cluster:
                 raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
-            if not isinstance(frame.message, Hello | Welcome | Ping):
+            if isinstance(frame.message, Ping):
+                if (link := self.links.get(sender.name)) is not None:
+                    link.config = frame.message.config
+            elif not isinstance(frame.message, Hello | Welcome):
                 self._receive(sender, frame.message)
 
     # Both
@@ -343,8 +348,8 @@ class Transport:
     async def _ping(self) -> None:
         while True:
             await sleep(PING_SECONDS)
-            for name in self.links:
-                self.send(name, Ping())
+            ping = Ping(config=self._digest())
+            self.send_all([(name, ping) for name in self.links])
             for name, connection in self._incoming.items():
                 if self._clock() - self.heard_at(name) > SILENCE_SECONDS:
                     connection.hang_up()

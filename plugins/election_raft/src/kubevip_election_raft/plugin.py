@@ -56,7 +56,7 @@ def run_command(args: argparse.Namespace, client: Client) -> int:
 
 
 COMMAND = Command(
-    name="raft", summary="keys of the members of a raft group", configure=configure_command, run=run_command
+    name="raft", summary="members of a raft group, and their keys", configure=configure_command, run=run_command
 )
 
 
