@@ -86,10 +86,15 @@ def listen_now(listener: Listener, sockets: Sequence[socket.socket]) -> None:
 
 
 def stop_listening(sockets: Sequence[socket.socket]) -> None:
-    """End the listening at once, whatever a worker is doing: the port is free. They can listen again."""
+    """End the listening at once, whatever a worker is doing: the port is free. They can listen again.
+
+    One that does not listen is left alone: the kernel would refuse, and remember all the same that it is shut, so that
+    whoever connects to it later is cut off.
+    """
     for opened in sockets:
         with contextlib.suppress(OSError):
-            opened.shutdown(socket.SHUT_RDWR)
+            if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                opened.shutdown(socket.SHUT_RDWR)
 
 
 def close_sockets(sockets: Sequence[socket.socket]) -> None:
