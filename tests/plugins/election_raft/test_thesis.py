@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from attrs import evolve
 
 from kubevip_election_raft._entries import (
     Entry,
@@ -24,6 +25,7 @@ from kubevip_election_raft._messages import (
     AppendResponse,
     Goodbye,
     InstallSnapshot,
+    Offer,
     PreVoteRequest,
     PreVoteResponse,
     PromiseRequest,
@@ -32,6 +34,7 @@ from kubevip_election_raft._messages import (
     VoteRequest,
     VoteResponse,
 )
+from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Ready, Role
 from kubevip_election_raft._replicator import MOST_COMMITTED_ENTRIES
 from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
@@ -472,6 +475,21 @@ def test_3_8_a_restarted_voter_remembers_its_vote() -> None:
     (answer,) = group.take(sender="n1")
     assert isinstance(answer.message, VoteResponse)
     assert not answer.message.is_granted
+
+
+def test_3_8_a_new_birth_is_handed_out_for_saving_before_anything_is_said() -> None:
+    """Else a restart draws another one, and its peers take the member for a machine that lost its disk."""
+    before = HardState(term=5, vote="n2", promise_seconds=0.18)
+
+    def first(saved: HardState) -> Ready:
+        process = Process(name="n1", incarnation=1, birth=7)
+        members = ("n1", "n2", "n3")
+        disk = Saved(hard_state=saved)
+        node = Node(process=process, members=members, timing=DEFAULT, saved=disk, rng=Random(1), now=0.0)
+        return node.offer((Offer(group="g"),), 0.0)
+
+    assert first(before) == Ready(hard_state=evolve(before, birth=7))
+    assert first(evolve(before, birth=7)) == Ready()
 
 
 def test_3_8_nothing_is_saved_at_rest() -> None:

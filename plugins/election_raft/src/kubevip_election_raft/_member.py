@@ -57,7 +57,7 @@ class Member:
         self.offers = Offers(version=0)
         self._quorum = len(self.members) // 2 + 1
         hard_state = evolve(saved.hard_state, birth=process.birth)
-        self._persisted = hard_state
+        self._persisted = saved.hard_state  # a new birth is on the disk before anybody hears of it
         self._early: list[Outgoing] = []
         self._outgoing: list[Outgoing] = []
         self._log = Log(saved.snapshot, saved.entries)
