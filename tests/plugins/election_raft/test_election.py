@@ -398,14 +398,19 @@ async def test_a_restarted_member_goes_on_in_its_term(tmp_path: Path) -> None:
 
 async def test_a_member_that_is_opened_again_by_the_same_process_is_heard_at_once(tmp_path: Path) -> None:
     """Its disk was full, or its configuration changed: its rounds begin anew, and must not be taken for old ones."""
-    settings, peers = config(3), ("n2", "n3")
+    settings = config(3)
     async with AsyncExitStack() as stack:
-        for name in peers:
-            await stack.enter_async_context(RAFT.open(settings, host(tmp_path, name)))
+        others = await stack.enter_async_context(create_task_group())
+        stack.callback(others.cancel_scope.cancel)
+        for name in ("n2", "n3"):
+            other = await stack.enter_async_context(RAFT.open(settings, host(tmp_path, name)))
+            assert isinstance(other, RaftElection)
+            others.start_soon(Stand("web").run, other)  # so that it can lead
         for seconds_open in (3.0, 0.0):
+            stand = Stand()
             async with RAFT.open(settings, host(tmp_path, "n1")) as election, create_task_group() as tg:
                 assert isinstance(election, RaftElection)
-                stand, began = Stand(), current_time()
+                began = current_time()
                 tg.start_soon(stand.run, election)
                 await until(lambda stand=stand: stand.holds)  # type: ignore[misc]
                 assert current_time() - began < 2.5
