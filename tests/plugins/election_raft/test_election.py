@@ -462,7 +462,7 @@ async def test_status_tells_which_configuration_each_member_runs(tmp_path: Path)
     settings, digests = config(3), {"n1": "5f0c1a9e", "n2": "5f0c1a9e", "n3": "9b77e310"}
     async with AsyncExitStack() as stack:
         for name, digest in digests.items():
-            own = evolve(host(tmp_path, name), config_digest=lambda digest=digest: digest)
+            own = evolve(host(tmp_path, name), config_digest=lambda digest=digest: digest)  # type: ignore[misc]
             election = await stack.enter_async_context(RAFT.open(settings, own))
         assert isinstance(election, SupportsStatus)
 
