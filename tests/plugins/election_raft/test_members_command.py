@@ -56,3 +56,14 @@ def test_list_prints_a_line_for_each_member(capsys: pytest.CaptureFixture[str]) 
     row = {"name": "n1", "address": "192.0.2.1:10000", "state": "leader"}
     assert run(FakeClient({"members": [row]}), "list") == 0
     assert capsys.readouterr().out == "n1\t192.0.2.1:10000\tleader\n"
+
+
+def test_the_daemon_may_be_named_before_the_verb_and_after_it() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--instance")
+    parser.add_argument("--state-dir")
+    _command.configure(parser)
+    place = ["--instance", "blue", "--state-dir", "/d"]
+    for words in ([*place, "list"], ["list", *place]):
+        args = parser.parse_args(words)
+        assert (args.instance, args.state_dir) == ("blue", "/d")
