@@ -8,27 +8,16 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from report import Row, arguments, enter_network_namespace, publish, row
+from report import Row, arguments, enter_network_namespace, measure, publish, row
 
 from kubevip_announce_arp._fence import TICK_SECONDS, Fence
 from kubevip_announce_arp._fence_tables import FenceTables, table_name
 from kubevip_announce_arp._kernel import Kernel, Place, Work
 from kubevip_announce_arp._nftables_socket import NftablesSocket
 from kubevip_announce_arp._rtnetlink_socket import AddressSocket
-
-
-def measure(case: str, rounds: int, act: Callable[[], object]) -> Row:
-    act()
-    took: list[float] = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        act()
-        took.append((time.perf_counter() - started) * 1e6)
-    return row(case, took, "us")
 
 
 def make_fence(groups: int, addresses: int) -> Fence:

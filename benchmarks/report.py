@@ -11,7 +11,8 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attrs import asdict, frozen
@@ -32,6 +33,17 @@ class Row:
 
 def row(case: str, values: Sequence[float], unit: str, *, subject: str = "kubevip", peer: str | None = None) -> Row:
     return Row(case=case, subject=subject, median=statistics.median(values), unit=unit, worst=max(values), peer=peer)
+
+
+def measure(case: str, rounds: int, act: Callable[[], object]) -> Row:
+    """How long `act` takes, in microseconds, when it was done once before."""
+    act()
+    took: list[float] = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        act()
+        took.append((time.perf_counter() - started) * 1e6)
+    return row(case, took, "us")
 
 
 def publish(rows: Sequence[Row], file: Path | None) -> None:

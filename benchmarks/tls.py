@@ -6,27 +6,15 @@ Needs no right and no network. `make bench-tls`, or python benchmarks/tls.py [--
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from report import Row, arguments, publish, row
+from report import Row, arguments, measure, publish
 
 from kubevip_election_raft._channel import TlsChannel
 from kubevip_election_raft._key_store import KeyStore
 from kubevip_election_raft._keys import Keys, load_keys
 
 HEARTBEAT = bytes(250)
-
-
-def measure(case: str, rounds: int, act: Callable[[], object]) -> Row:
-    act()
-    took: list[float] = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        act()
-        took.append((time.perf_counter() - started) * 1e6)
-    return row(case, took, "us")
 
 
 def meet(one: Keys, other: Keys) -> tuple[TlsChannel, TlsChannel]:
