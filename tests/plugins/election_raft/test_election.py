@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
@@ -98,12 +99,14 @@ class Rig:
         self.folder, self.config = folder, config(size, **options)
         self.elections: dict[str, RaftElection] = {}
         self.stands: dict[str, Stand] = {}
+        self.wills: dict[str, bytes] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             for member in self.config.members:
-                election = await stack.enter_async_context(RAFT.open(self.config, host(self.folder, member.name)))
+                own = evolve(host(self.folder, member.name), will=partial(self._keep_will, member.name))
+                election = await stack.enter_async_context(RAFT.open(self.config, own))
                 assert isinstance(election, RaftElection)
                 self.elections[member.name] = election
             async with create_task_group() as tg:
@@ -112,6 +115,9 @@ class Rig:
                     tg.start_soon(self.stands[name].run, election)
                 yield
                 tg.cancel_scope.cancel()
+
+    def _keep_will(self, name: str, order: int, function: str, payload: bytes | None) -> None:
+        self.wills[name] = payload or b""
 
     @property
     def holders(self) -> list[str]:
@@ -325,9 +331,11 @@ async def test_members_are_removed_added_and_replaced_while_the_group_is_held(tm
         asked = rig.elections[others[0]]
         assert await asked.request("remove", {"name": others[1]}) == f"{others[1]} is no member any more"
         await until(lambda: asked.status()["quorum"] == "2/2")
+        assert address[others[1]].encode() not in rig.wills[others[0]]  # it is told nothing when that one dies
         fields = {"name": others[1], "address": address[others[1]], "port": int(rig.config.port)}
         assert await asked.request("add", fields) == f"{others[1]} is a member"
         await until(lambda: asked.status()["quorum"] == "3/3")
+        assert address[others[1]].encode() in rig.wills[others[0]]
         assert rig.holders == [holder]
         assert rig.stands[holder].terms == tenure
         assert await rig.elections[holder].request("replace", {"name": others[1]})
