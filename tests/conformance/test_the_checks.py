@@ -17,7 +17,21 @@ from anyio import CancelScope, create_task_group, current_time, sleep, sleep_for
 from anyio.abc import TaskGroup
 from attrs import define, evolve, field, frozen
 
-from kubevip import Candidacy, Desired, Feed, Following, Group, Health, Leading, Place, Problem, Tenure, VirtualIP
+from kubevip import (
+    Candidacy,
+    CheckResult,
+    Desired,
+    Feed,
+    Following,
+    Group,
+    Health,
+    Leading,
+    Place,
+    Problem,
+    Target,
+    Tenure,
+    VirtualIP,
+)
 from kubevip.errors import AnnounceError, KubevipError
 from kubevip.testing import (
     Edits,
@@ -25,6 +39,7 @@ from kubevip.testing import (
     check_announcer,
     check_election,
     check_handover,
+    check_health_check,
     check_plugin,
     check_source,
     make_tenure,
@@ -437,3 +452,62 @@ async def test_a_tenure_is_moved_and_ended_by_hand() -> None:
     tenure.end()
     assert tenure.remaining_seconds == -float("inf")
     assert len(heard) == 2
+
+
+# Health checks
+
+
+class Thermometer:
+    """A health check of what the test says; `broken` names the duty that it breaks."""
+
+    def __init__(self, broken: str = "") -> None:
+        self.is_well, self.is_silent, self._broken = True, False, broken
+
+    async def probe(self, target: Target) -> CheckResult:
+        await sleep(0.01)
+        if self.is_silent and self._broken != "hasty":
+            with CancelScope(shield=self._broken == "stubborn"):
+                await sleep(5 if self._broken == "stubborn" else 1e9)
+        if self.is_well or self._broken == "blind":
+            return CheckResult(is_good=self._broken != "gloomy")
+        if self._broken == "raises":
+            raise KubevipError("refused")
+        if self._broken == "sleepy":
+            await sleep(60)
+        reasons = {"mute": "", "wordy": "refused\nby the kernel"}
+        return CheckResult(is_good=False, reason=reasons.get(self._broken, "refused"))
+
+    async def spoil(self) -> None:
+        self.is_well = False
+
+    async def mend(self) -> None:
+        self.is_well, self.is_silent = True, False
+
+    async def hang(self) -> None:
+        self.is_silent = True
+
+
+async def checked(it: Thermometer) -> None:
+    await check_health_check(opening(lambda: it), spoil=it.spoil, mend=it.mend, hang=it.hang)
+
+
+async def test_a_good_health_check_passes() -> None:
+    await checked(Thermometer())
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("gloomy", "the target is well, and it said"),
+        ("blind", "the target is ill, and it said"),
+        ("raises", "it raised KubevipError: refused"),
+        ("mute", "did not say why"),
+        ("wordy", "more than one line"),
+        ("sleepy", "no answer within 5 s"),
+        ("hasty", "the target is silent, and it returned"),
+        ("stubborn", "when cancelled"),
+    ],
+)
+async def test_a_broken_health_check_is_found(broken: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        await checked(Thermometer(broken))

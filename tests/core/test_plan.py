@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 from attrs import evolve
 
-from kubevip import Backend, Group, LoadBalancer, Place, Places, VirtualIP
+from kubevip import Backend, Group, LoadBalancer, NodeCheck, Place, Places, VirtualIP
 from kubevip._plan import Plan, plan, units
 from kubevip._resolved import Resolved
 
@@ -89,3 +89,13 @@ def test_the_same_address_elsewhere_is_stopped_before_it_starts() -> None:
 def test_a_changed_group_touches_no_virtual_ip() -> None:
     groups = (Group(name="api", election="k8s"), *RESOLVED.groups[1:])
     assert change(evolve(RESOLVED, groups=groups)) == Plan(restart=(("group", "api"),))
+
+
+def test_a_health_check_comes_changes_and_goes_without_a_word_to_the_candidacy() -> None:
+    def checked(check: NodeCheck | None) -> Resolved:
+        return evolve(RESOLVED, groups=(Group(name="api", election="raft", health_check=check), RESOLVED.groups[1]))
+
+    slow, fast = NodeCheck(check="api"), NodeCheck(check="api", interval_seconds=1)
+    assert change(checked(slow)) == Plan(start=(("check", "api"),))
+    assert plan(units(checked(fast)), units(checked(slow))) == Plan(restart=(("check", "api"),))
+    assert plan(units(RESOLVED), units(checked(slow))) == Plan(stop=(("check", "api"),))

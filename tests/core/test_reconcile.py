@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from kubevip import (
     Backend,
     Cause,
+    CheckResult,
     Group,
     Health,
     Host,
@@ -27,8 +28,10 @@ from kubevip import (
     Listener,
     ListenerHealth,
     LoadBalancer,
+    NodeCheck,
     Provider,
     Serving,
+    Target,
     Tenure,
     VirtualIP,
 )
@@ -493,3 +496,39 @@ async def test_the_board_tells_why_an_address_came_here_and_how_long_it_was_away
         (vip,) = rig.board.snapshot().vips
         assert (vip.is_held, vip.why) == (False, "")
         assert vip.last_outage is not None
+
+
+class FakeCheck:
+    """A health check that answers `is_good`."""
+
+    is_good = True
+
+    async def probe(self, target: Target) -> CheckResult:
+        return CheckResult(is_good=self.is_good, reason="" if self.is_good else "/readyz: 500")
+
+
+async def test_a_health_check_comes_changes_and_goes_while_the_group_is_held(rig: Rig) -> None:
+    check = FakeCheck()
+    rig.providers[Kind.CHECK, "api"] = rig._provider("check", check)
+    plain = rig.resolved(API)
+
+    def checked(node_check: NodeCheck) -> Resolved:
+        return evolve(plain, groups=(evolve(plain.groups[0], health_check=node_check),))
+
+    async with rig.running(plain):
+        await sleep(1)
+        rig.record.clear()
+        rig.wanted.set(checked(NodeCheck(check="api")))
+        await sleep(10)
+        check.is_good = False
+        await sleep(6)
+        (status,) = rig.board.snapshot().groups
+        assert (status.fitness, status.problem) == (0, "health check: /readyz: 500")
+        rig.wanted.set(checked(NodeCheck(check="api", fall=5)))
+        await sleep(0.5)
+        assert rig.board.snapshot().groups[0].fitness == 0
+        rig.wanted.set(plain)
+        await sleep(0.5)
+        (status,) = rig.board.snapshot().groups
+        assert (status.fitness, status.problem) == (100, "")
+        assert rig.record.words == []  # nobody stood again

@@ -17,6 +17,7 @@ from kubevip import (
     Kind,
     LoadBalancer,
     Member,
+    NodeCheck,
     Place,
     Places,
     Problem,
@@ -71,6 +72,7 @@ REGISTRY = registry_of(
     (Kind.SOURCE, provider("file")),
     (Kind.OBSERVER, provider("metrics")),
     (Kind.AGENT, provider("dns")),
+    (Kind.CHECK, provider("ping")),
 )
 
 
@@ -373,3 +375,25 @@ def test_a_problem_is_an_error_unless_it_says_otherwise() -> None:
     warning = Problem(place=Place(file="x"), message="m", severity=Severity.WARNING)
     error = Problem(place=Place(file="x"), message="m")
     assert Resolved(problems=(warning, error)).errors == (error,)
+
+
+CHECKED = Group(name="api", election="raft", health_check=NodeCheck(check="api"), places=at(5))
+
+
+def test_a_health_check_is_opened_where_a_group_that_is_held_names_it() -> None:
+    check = instance(Kind.CHECK, "api", of="ping")
+    desired = Desired(instances=(check,), groups=(CHECKED,), vips=(vip(),))
+    assert ("check", "api") in names(resolved(desired))
+    assert ("check", "api") not in names(resolved(evolve(desired, vips=())))
+
+
+def test_a_group_whose_health_check_cannot_be_is_left_out_rather_than_held_unchecked() -> None:
+    check = instance(Kind.CHECK, "api", line=7, of="icmp")
+    found = resolved(Desired(instances=(check,), groups=(CHECKED,), vips=(vip(),)))
+    assert told(found) == [
+        "c.yaml:5: healthCheck: group 'api' is left out: it needs health check 'api'",
+        "c.yaml:7: no plugin provides the check 'icmp' (there is ping)",
+        "c.yaml:10: group: virtual IP 'api' is left out: it needs group 'api'",
+    ]
+    assert found.groups == ()
+    assert len(found.missing) == 1

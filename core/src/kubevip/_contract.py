@@ -243,7 +243,10 @@ class Event:
 
 @frozen(kw_only=True)
 class Target:
-    """What one probe of a check is aimed at."""
+    """What one probe of a check is aimed at.
+
+    A check of the node itself gets 127.0.0.1 and port 0: its own configuration says what to ask there.
+    """
 
     address: str
     port: int

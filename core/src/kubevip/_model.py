@@ -155,12 +155,28 @@ class Placement:
 
 
 @frozen(kw_only=True)
+class NodeCheck:
+    """What a node has to pass, again and again, to be fit for a group. `check` names an instance.
+
+    It is asked every `interval_seconds` and has `timeout_seconds` to answer. `fall` bad answers in a row make the node
+    unfit, `rise` good ones make it fit again; the first answer after a start counts by itself.
+    """
+
+    check: str
+    interval_seconds: float = 2.0
+    timeout_seconds: float = 1.0
+    rise: int = 2
+    fall: int = 3
+
+
+@frozen(kw_only=True)
 class Group:
     """One leadership: its virtual IPs are held together by one node. `election` names an instance."""
 
     name: str
     election: str
     placement: Placement = Placement()
+    health_check: NodeCheck | None = None
     places: Places = field(factory=Places, eq=False)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import evolve, field, frozen
 
-from kubevip._model import AgentItem, Group, Kind, LoadBalancer, VirtualIP
+from kubevip._model import AgentItem, Group, Kind, LoadBalancer, NodeCheck, VirtualIP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +31,21 @@ class ServiceUnit:
 
 @frozen(kw_only=True)
 class GroupUnit:
-    """The candidacy for a group. It begins when `announcers`, those of its virtual IPs, are open."""
+    """The candidacy for a group. It begins when `announcers`, those of its virtual IPs, are open.
+
+    What checks the node for it is a unit of its own, so that nobody loses an address over another interval.
+    """
 
     group: Group
     announcers: frozenset[str] = field(eq=False)
+
+
+@frozen(kw_only=True)
+class CheckUnit:
+    """What checks this node for a group."""
+
+    group: str
+    check: NodeCheck
 
 
 @frozen(kw_only=True)
@@ -59,7 +70,7 @@ class AgentUnit:
     agent: AgentItem
 
 
-Unit = ServiceUnit | GroupUnit | VipUnit | ListenerUnit | AgentUnit
+Unit = ServiceUnit | GroupUnit | CheckUnit | VipUnit | ListenerUnit | AgentUnit
 
 
 @frozen(kw_only=True)
@@ -78,8 +89,8 @@ class Plan:
 
 
 #: Services start first and stop last; candidacies start last, when everything that they may call for is there.
-_START_ORDER = {"service": 0, "agent": 1, "listener": 1, "vip": 1, "group": 2}
-_STOP_ORDER = {"vip": 0, "listener": 0, "agent": 0, "group": 1, "service": 2}
+_START_ORDER = {"service": 0, "agent": 1, "check": 1, "listener": 1, "vip": 1, "group": 2}
+_STOP_ORDER = {"vip": 0, "listener": 0, "agent": 0, "group": 1, "check": 1, "service": 2}
 
 
 def units(resolved: Resolved) -> dict[Key, Unit]:
@@ -92,7 +103,10 @@ def units(resolved: Resolved) -> dict[Key, Unit]:
         announcers.setdefault(vip.group, set()).update(vip.announcers)
     for group in resolved.groups:
         if group.name in announcers:
-            wanted["group", group.name] = GroupUnit(group=group, announcers=frozenset(announcers[group.name]))
+            unchecked = evolve(group, health_check=None)
+            wanted["group", group.name] = GroupUnit(group=unchecked, announcers=frozenset(announcers[group.name]))
+            if group.health_check is not None:
+                wanted["check", group.name] = CheckUnit(group=group.name, check=group.health_check)
     bound: dict[str, list[LoadBalancer]] = {}
     for balancer in resolved.load_balancers:
         for name in dict.fromkeys(balancer.bind_to):

@@ -20,7 +20,8 @@ from kubevip._group import GroupTask, Standing
 from kubevip._latest import Latest
 from kubevip._listener import ListenerTask
 from kubevip._model import Kind
-from kubevip._plan import AgentUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUnit, plan, service_key, units
+from kubevip._node_check import NodeCheckTask
+from kubevip._plan import AgentUnit, CheckUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUnit, plan, service_key, units
 from kubevip._service import ServiceTask
 from kubevip._slot import Slot
 from kubevip._virtual_ip import VirtualIPTask
@@ -53,7 +54,7 @@ RELIEF_SECONDS = 1.5
 #: stop, or they would be cut all the same and the stop count as failed.
 STOP_DRAIN_SECONDS = 5.0
 
-Task = ServiceTask | GroupTask | VirtualIPTask | ListenerTask | AgentTask
+Task = ServiceTask | GroupTask | NodeCheckTask | VirtualIPTask | ListenerTask | AgentTask
 
 
 @define(eq=False)
@@ -193,6 +194,8 @@ class Reconciler:
         if gone and isinstance(running.task, VirtualIPTask):
             running.task.forget()
             del self._bound[key[1]]
+        if gone and isinstance(running.task, NodeCheckTask):
+            running.task.forget()
         if gone and isinstance(running.task, GroupTask):
             del self._standings[key[1]]
 
@@ -227,7 +230,7 @@ class Reconciler:
     async def _stop_all(self) -> None:
         """Stop addresses and agents first, then candidacies, then unbound listeners, which drain, then services."""
         was_leading = self._leads
-        for rank in (("vip", "agent"), ("group",), ("listener",), ("service",)):
+        for rank in (("vip", "agent"), ("group", "check"), ("listener",), ("service",)):
             keys = [key for key in self._running if key[0] in rank]
             leaving = self._leaving if "listener" in rank else []
             for running in leaving:
@@ -256,6 +259,9 @@ class Reconciler:
                 announcers = [self._slots[service_key(Kind.ANNOUNCER, name)] for name in sorted(unit.announcers)]
                 standing = self._standing(group.name)
                 return GroupTask(group, standing, election, announcers, self._context)
+            case CheckUnit(group=group, check=check):
+                slot = self._slots[service_key(Kind.CHECK, check.check)]
+                return NodeCheckTask(group, check, slot, self._standing(group).fitness, self._context)
             case VipUnit(vip=vip):
                 standing = self._standing(vip.group)
                 announcers = [self._slots[service_key(Kind.ANNOUNCER, name)] for name in vip.announcers]

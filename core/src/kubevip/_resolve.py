@@ -59,6 +59,8 @@ class _Resolver:
         needed = {vip.group for vip in vips.values()} | {it.group for it in agents if it.group is not None}
         for name in needed:
             self._use(Kind.ELECTION, groups[name].election)
+            if (check := groups[name].health_check) is not None:
+                self._use(Kind.CHECK, check.check)
         for (kind, name), found in self.known.items():
             if kind in _ALWAYS_OPEN and found is not None:
                 self.used[kind, name] = found
@@ -155,6 +157,12 @@ class _Resolver:
                 (election,) = elections
             if self._named(Kind.ELECTION, election, group.places, "election") is None:
                 self._leave_out("group", group.name, f"it needs election {election!r}", group.places, "election")
+                continue
+            check = group.health_check
+            if check is not None and self._named(Kind.CHECK, check.check, group.places, "healthCheck") is None:
+                # Never held unchecked: a node that should not have the address could keep it for ever.
+                why = f"it needs health check {check.check!r}"
+                self._leave_out("group", group.name, why, group.places, "healthCheck")
                 continue
             yield evolve(group, election=election)
 

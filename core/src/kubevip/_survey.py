@@ -156,7 +156,17 @@ class _Surveyor:
         vips = tuple(vip for vip in self.resolved.vips if vip.group == group.name)
         names = {vip.name for vip in vips}
         bound = tuple(it for it in self.resolved.load_balancers if not names.isdisjoint(it.bind_to))
-        return WhileLeading(group=group.name, announced=tuple(self._announced(vips)), served=self._served(bound, vips))
+        served = (*self._served(bound, vips), *self._checked(group))
+        return WhileLeading(group=group.name, announced=tuple(self._announced(vips)), served=served)
+
+    def _checked(self, group: Group) -> Iterator[str]:
+        """Say when this node gives the group up for the sake of its health."""
+        if (check := group.health_check) is None:
+            return
+        instance = self.resolved.instance(Kind.CHECK, check.check)
+        what = "; ".join(self._ask(instance)) if instance is not None else ""
+        pace = f"every {check.interval_seconds:g} s, {check.timeout_seconds:g} s to answer"
+        yield f"unfit after {check.fall} failures of {what or check.check} ({pace}), fit after {check.rise} successes"
 
     def _announced(self, vips: Sequence[VirtualIP]) -> Iterator[str]:
         for name in dict.fromkeys(name for vip in vips for name in vip.announcers):

@@ -125,7 +125,11 @@ class Check(Protocol):
     """Tells whether something is well."""
 
     async def probe(self, target: Target) -> CheckResult:
-        """Probe once. Interval, timeout, rise and fall are the caller's."""
+        """Probe once. Interval, timeout, rise and fall are the caller's.
+
+        Whatever the target does or does not answer is a result, with a reason of one line where it is bad; what is
+        raised is told as a failure, too, and the next probe comes after a growing pause. Ends at once when cancelled.
+        """
         ...
 
 

@@ -106,7 +106,7 @@ def kubevip_agents() -> Iterable[AgentProvider]:
 
 @hookspec
 def kubevip_checks() -> Iterable[CheckProvider]:
-    """Yield providers of health checks; `healthCheck: {type: NAME}` names them.
+    """Yield providers of health checks; `healthCheck: {type: NAME}` of a group names them.
 
     Example::
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubevip import AgentItem, Backend, Desired, Group, Kind, Member, Placement, Section, VirtualIP
+from kubevip import AgentItem, Backend, Desired, Group, Kind, Member, NodeCheck, Placement, Section, VirtualIP
 from kubevip.errors import ConfigError
 from kubevip_source_file._reading import read_configuration
 
@@ -418,3 +418,35 @@ def test_an_elections_own_cluster_wins_over_that_of_the_file() -> None:
 def test_an_election_of_a_file_without_a_cluster_keeps_the_default_of_its_provider() -> None:
     desired = read(WHOLE.replace("cluster: rack-7\n", ""))
     assert ["cluster" in it.section.data for it in desired.instances if it.name == "raft"] == [False]
+
+
+def test_a_health_check_is_an_instance_of_its_own_and_says_when_to_ask_it() -> None:
+    check = {"type": "apiserver", "server": "10.0.0.1:6443", "interval": "5s", "timeout": "2s", "rise": 1, "fall": 4}
+    desired = read(variant(("groups", "api", "healthCheck"), check))
+    (instance,) = (it for it in desired.instances if it.kind is Kind.CHECK)
+    assert (instance.name, instance.section.provider) == ("api", "apiserver")
+    assert instance.section.data == {"server": "10.0.0.1:6443"}
+    (group,) = desired.groups
+    assert group.health_check == NodeCheck(check="api", interval_seconds=5.0, timeout_seconds=2.0, rise=1, fall=4)
+
+
+def test_a_health_check_needs_no_more_than_its_type() -> None:
+    (group,) = read(variant(("groups", "api", "healthCheck"), {"type": "apiserver"})).groups
+    assert group.health_check == NodeCheck(check="api")
+
+
+@pytest.mark.parametrize(
+    ("check", "problem"),
+    [
+        ({}, 'groups.api.healthCheck: missing required key "type"'),
+        ({"type": "x", "interval": 2}, "groups.api.healthCheck.interval: expected a duration like 150ms, 5s or 1m30s"),
+        ({"type": "x", "interval": "10ms"}, "groups.api.healthCheck: expected an interval of 100ms-1h, got 0.01 s"),
+        ({"type": "x", "timeout": "3s"}, "groups.api.healthCheck: expected a timeout of 10ms up to the interval"),
+        ({"type": "x", "rise": 0}, "groups.api.healthCheck: expected rise of 1-100, got 0"),
+        ({"type": "x", "fall": 101}, "groups.api.healthCheck: expected fall of 1-100, got 101"),
+        ("apiserver", "groups.api.healthCheck: expected"),
+    ],
+)
+def test_a_health_check_that_cannot_be_is_refused(check: object, problem: str) -> None:
+    (told,) = problems_of(variant(("groups", "api", "healthCheck"), check))
+    assert problem in told

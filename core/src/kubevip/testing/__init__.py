@@ -16,6 +16,7 @@ from kubevip.testing._fakes import (
     Recorder,
     make_host,
 )
+from kubevip.testing._health_checks import check_health_check
 from kubevip.testing._plugins import check_plugin, check_provider, undocumented_fields
 from kubevip.testing._proxies import check_proxy
 from kubevip.testing._running import RunningApp, running_app
@@ -35,6 +36,7 @@ __all__ = [
     "check_announcer",
     "check_election",
     "check_handover",
+    "check_health_check",
     "check_plugin",
     "check_provider",
     "check_proxy",

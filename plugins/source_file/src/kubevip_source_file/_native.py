@@ -47,6 +47,7 @@ class NativeGroup:
     prefer: tuple[str, ...] = ()
     fail_back: Duration | Literal["never"] = "never"
     weight: int = 1
+    health_check: Mapping[str, object] | None = None
 
     def __attrs_post_init__(self) -> None:
         if twice := sorted({name for name in self.prefer if self.prefer.count(name) > 1}):
@@ -61,6 +62,30 @@ class NativeGroup:
         """Where the group would rather be held."""
         seconds = None if self.fail_back == "never" else float(self.fail_back)
         return Placement(prefer=self.prefer, fail_back_seconds=seconds, weight=self.weight)
+
+
+@frozen(kw_only=True)
+class NativeHealthCheck:
+    """The keys of `healthCheck` that are the same for every type; the others are the provider's."""
+
+    type: str = field(validator=object_name)
+    interval: Duration = field(default=Duration(2.0))
+    timeout: Duration = field(default=Duration(1.0))
+    rise: int = 2
+    fall: int = 3
+
+    def __attrs_post_init__(self) -> None:
+        if not 0.1 <= self.interval <= 3600:
+            raise ValueError(f"expected an interval of 100ms-1h, got {self.interval:g} s")
+        if not 0.01 <= self.timeout <= self.interval:
+            raise ValueError(f"expected a timeout of 10ms up to the interval, got {self.timeout:g} s")
+        for key, count in (("rise", self.rise), ("fall", self.fall)):
+            if not 1 <= count <= 100:
+                raise ValueError(f"expected {key} of 1-100, got {count}")
+
+
+#: What the sections of health checks share; the rest is the provider's.
+HEALTH_CHECK_KEYS = ("type", "interval", "timeout", "rise", "fall")
 
 
 @frozen(kw_only=True)

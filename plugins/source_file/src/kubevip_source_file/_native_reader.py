@@ -14,6 +14,7 @@ from kubevip import (
     Kind,
     LoadBalancer,
     Member,
+    NodeCheck,
     Places,
     Problem,
     Section,
@@ -24,12 +25,14 @@ from kubevip.errors import ConfigError
 from kubevip_source_file._checks import backend_url, object_name_problem
 from kubevip_source_file._members import members_of
 from kubevip_source_file._native import (
+    HEALTH_CHECK_KEYS,
     KINDS,
     LATER,
     LOAD_BALANCER_KEYS,
     NativeBackend,
     NativeFile,
     NativeGroup,
+    NativeHealthCheck,
     NativeLoadBalancer,
     NativeVirtualIP,
 )
@@ -62,13 +65,15 @@ class _Reader:
         self.places = places
         self.problems: list[Problem] = []
         self.members: dict[str, tuple[Member, ...]] = {}
+        self.checks: list[Instance] = []  # those that groups spell out, each named like its group
 
     def desired(self, data: Mapping[str, object]) -> Desired:
         file = self._file(cast("dict[str, object]", self._without_later(data, ())))
         instances = tuple(self._instances(file))
+        groups = tuple(self._groups(file))
         return Desired(
-            instances=instances,
-            groups=tuple(self._groups(file)),
+            instances=(*instances, *self.checks),
+            groups=groups,
             vips=tuple(self._vips(file)),
             load_balancers=tuple(self._load_balancers(file)),
             agents=tuple(self._agents(file)),
@@ -146,8 +151,32 @@ class _Reader:
         for name, data in file.groups.items():
             self._check_name(name, "groups", name)
             if (group := self._structured(data or {}, NativeGroup, "groups", name)) is not None:
-                places = self.places.below("groups", name)
-                yield Group(name=name, election=group.election, placement=group.placement, places=places)
+                yield Group(
+                    name=name,
+                    election=group.election,
+                    placement=group.placement,
+                    health_check=self._health_check(name, group.health_check),
+                    places=self.places.below("groups", name),
+                )
+
+    def _health_check(self, group: str, data: Mapping[str, object] | None) -> NodeCheck | None:
+        """Read `healthCheck: {type: apiserver, interval: 2s, ...}`: an instance of its own, and when to ask it."""
+        if data is None:
+            return None
+        path = ("groups", group, "healthCheck")
+        shared = {key: value for key, value in data.items() if key in HEALTH_CHECK_KEYS}
+        if (check := self._structured(shared, NativeHealthCheck, *path)) is None:
+            return None
+        own = {key: value for key, value in data.items() if key not in HEALTH_CHECK_KEYS}
+        section = Section(provider=check.type, data=own, places=self.places.below(*path))
+        self.checks.append(Instance(kind=Kind.CHECK, name=group, section=section))
+        return NodeCheck(
+            check=group,
+            interval_seconds=check.interval,
+            timeout_seconds=check.timeout,
+            rise=check.rise,
+            fall=check.fall,
+        )
 
     def _vips(self, file: NativeFile) -> Iterator[VirtualIP]:
         seen: dict[str, int] = {}
