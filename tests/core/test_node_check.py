@@ -188,7 +188,7 @@ async def test_a_check_that_is_no_longer_wanted_is_left_out(rig: Rig) -> None:
 
 
 async def test_no_renewal_waits_for_an_answer_and_an_ill_leader_gives_the_group_up(rig: Rig) -> None:
-    """Scenario 31 on the node itself: the leader lives, what it is to lead for does not."""
+    """The leader lives, what it is to lead for does not."""
     election, elections = ManualElection(), Slot[Election]()
     elections.content.set(election)
     standing = Standing("api")
