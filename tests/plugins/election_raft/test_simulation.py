@@ -262,8 +262,8 @@ def leads_on_without_answers(node: Node) -> None:
         lead(now)
         leader = node._leader
         assert leader is not None
-        for follower in leader.followers.values():
-            follower.contact = math.inf
+        leader.ends_at = math.inf
+        leader._when_it_ends = lambda: math.inf  # type: ignore[method-assign]
 
     node._lead = forever  # type: ignore[method-assign]
 

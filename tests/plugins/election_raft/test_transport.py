@@ -22,7 +22,7 @@ from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, He
 from kubevip_election_raft._connection import Connection
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
-from kubevip_election_raft._messages import MoveRequest, MoveResponse, Process
+from kubevip_election_raft._messages import Message, MoveRequest, MoveResponse, Process
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._transport import Identity, Transport
 
@@ -105,6 +105,33 @@ async def test_messages_arrive_in_order_in_both_directions(port: int) -> None:
         await until(lambda: len(two.received) >= 100 and one.received)
     assert two.received == [("n1", MoveRequest(request=number, group="g", to="n2")) for number in range(100)]
     assert one.received == [("n2", MoveResponse(request=7))]
+
+
+async def test_what_is_said_in_one_breath_and_what_answers_one_read_is_one_write(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Peer("n1", port), Peer("n2", port)
+    writes: list[int] = []
+
+    def write(connection: Connection, data: bytes, write: Any = Connection.write) -> bool:
+        if said := [frame for frame in Decoder().feed(data) if not isinstance(frame.message, Ping)]:
+            writes.append(len(said))
+        return bool(write(connection, data))
+
+    def answer(sender: Process, message: Message) -> None:
+        two.received.append((sender.name, message))
+        two.transport.send(sender.name, MoveResponse(request=len(two.received)))
+
+    two.transport._receive = answer
+    async with one.running(), two.running():
+        await until(lambda: not one.problem("n2") and not two.problem("n1"))
+        monkeypatch.setattr(Connection, "write", write)
+        questions = [MoveRequest(request=number, group="g", to="n2") for number in range(3)]
+        one.transport.send_all(("n2", question) for question in questions)
+        await until(lambda: len(one.received) == 3)
+    assert two.received == [("n1", question) for question in questions]
+    assert one.received == [("n2", MoveResponse(request=number)) for number in (1, 2, 3)]
+    assert writes == [3, 3]
 
 
 async def test_a_connection_comes_from_the_members_own_address(port: int) -> None:
@@ -289,10 +316,10 @@ async def test_what_a_peer_does_not_read_is_bounded_and_the_newest_is_kept() -> 
         connection = Connection(ours, PlainChannel())
         link = Link(name="n2", endpoint=Endpoint(address=ip_address("127.0.0.2"), port=1), connection=connection)
         while connection.is_clear:
-            link.send(bytes, b"x" * 4096)
+            link.send((bytes, b"x" * 4096))
         for number in range(1000):
-            link.send(int, f"heartbeat {number}".encode())
-            link.send(str, f"answer {number}".encode())
+            link.send((int, f"heartbeat {number}".encode()))
+            link.send((str, f"answer {number}".encode()))
         assert list(link._unsent.values()) == [b"heartbeat 999", b"answer 999"]
         received = b""
         while not link.flush():
@@ -320,5 +347,5 @@ async def test_peers_that_come_and_go_while_it_runs(port: int) -> None:
 
 async def test_without_a_connection_nothing_waits() -> None:
     link = Link(name="n2", endpoint=Endpoint(address=ip_address("127.0.0.2"), port=1))
-    link.send(int, b"heartbeat")
+    link.send((int, b"heartbeat"))
     assert not link._unsent

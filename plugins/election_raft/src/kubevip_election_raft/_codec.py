@@ -73,7 +73,7 @@ class Frame:
 
 def encode(frame: Frame) -> bytes:
     """Return the bytes of a frame."""
-    body = json.dumps(
+    body = _JSON_WRITER.encode(
         {
             "v": VERSION,
             "c": frame.cluster,
@@ -82,8 +82,7 @@ def encode(frame: Frame) -> bytes:
             "b": frame.sender.birth,
             "k": _KIND_OF[type(frame.message)],
             "m": to_plain(frame.message),
-        },
-        separators=(",", ":"),
+        }
     ).encode()
     return len(body).to_bytes(4, "big") + body
 
@@ -123,7 +122,7 @@ def decode(body: bytes) -> Frame:
     :raises FrameError: when it is none.
     """
     try:
-        envelope: Any = json.loads(body.decode(), parse_constant=_refuse_constant)
+        envelope: Any = _JSON_READER.decode(body.decode())
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of thousands of digits, nested deep
         raise FrameError(f"not JSON: {error}") from None
     try:
@@ -151,6 +150,10 @@ def _parse_frame(data: Any) -> Frame:
 def _refuse_constant(text: str) -> object:
     raise FrameError(f"{text} is not a number here")
 
+
+# Made once: json.dumps and json.loads would make new ones for each frame.
+_JSON_WRITER = json.JSONEncoder(separators=(",", ":"))
+_JSON_READER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 _CLASS_OF: Mapping[str, type[Any]] = {cls.__name__: cls for cls in get_args(Payload)}
 _KIND_OF = {cls: kind for kind, cls in _CLASS_OF.items()}

@@ -31,6 +31,9 @@ LONGEST_SLEEP_SECONDS = 3600.0
 #: A save that takes longer than this part of a promise makes votes late.
 LATE_SAVE = 0.5
 
+#: A timer that is later than this part of a heartbeat was kept waiting, and so were others. Timers are in milliseconds.
+LATE_PART = 0.2
+
 Action = Callable[[Node, float], Ready]
 
 
@@ -108,13 +111,12 @@ class Driver:
 
     def _perform(self, action: Action) -> None:
         ready = action(self.node, self._clock.now())
-        if ready.early:
-            self._send(ready.early)
-        if ready.needs_disk:
+        needs_disk = ready.needs_disk
+        if messages := ready.early if needs_disk else ready.early + ready.messages:
+            self._send(messages)
+        if needs_disk:
             self._unsaved = ready
             self._save_wanted.set()
-        elif ready.messages:
-            self._send(ready.messages)
         self._changed(self.node.state)
         if self.node.deadline < self._sleeping_until:
             self._deadline_moved.set()
@@ -145,24 +147,26 @@ class Driver:
             if self._unsaved is not None:
                 self._saved = Event()
                 await self._saved.wait()
-            if not await self._sleep_until_deadline():
-                continue
-            # A late loop is also a late reader: what arrived meanwhile may be the heartbeat that is missed.
-            await anyio.lowlevel.checkpoint()
-            await anyio.lowlevel.checkpoint()
+            late = self._clock.now() - await self._sleep_until_deadline()
+            if late >= LATE_PART * self.node.timing.heartbeat_seconds:
+                # A late loop is also a late reader: what arrived meanwhile may be the heartbeat that is missed.
+                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.checkpoint()
             if self._unsaved is None and self._clock.now() >= self.node.deadline:
                 self.do("tick", _tick)
 
-    async def _sleep_until_deadline(self) -> bool:
-        """Sleep; return whether the deadline has come and did not move meanwhile."""
+    async def _sleep_until_deadline(self) -> float:
+        """Sleep until the deadline of now, or until it comes sooner; return when it was."""
         self._deadline_moved = Event()
-        self._sleeping_until = self.node.deadline
-        left = min(self._sleeping_until - self._clock.now(), LONGEST_SLEEP_SECONDS)
+        self._sleeping_until = deadline = self.node.deadline
+        left = min(deadline - self._clock.now(), LONGEST_SLEEP_SECONDS)
         if left > 0:
             with move_on_after(left):
                 await self._deadline_moved.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
         self._sleeping_until = 0.0
-        return self._clock.now() >= self.node.deadline
+        return deadline
 
 
 def _tick(node: Node, now: float) -> Ready:

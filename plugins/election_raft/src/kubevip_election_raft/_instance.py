@@ -143,7 +143,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
 
         def send(messages: tuple[Outgoing, ...]) -> None:
             follow_members()
-            transport.send_all([(outgoing.to, outgoing.message) for outgoing in messages])
+            transport.send_all((outgoing.to, outgoing.message) for outgoing in messages)
 
         def changed(state: SoftState) -> None:
             follow_members()

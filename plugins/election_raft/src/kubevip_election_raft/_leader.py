@@ -25,7 +25,10 @@ class Progress:
 
 
 class Leader:
-    """One leadership, from its election to its end."""
+    """One leadership, from its election to its end.
+
+    `ends_at`: when it is no leader any more, unless a majority answers (CheckQuorum, 6.2).
+    """
 
     def __init__(self, term: int, peers: Iterable[str], log: Log, timing: Timing, now: float) -> None:
         self.term = term
@@ -35,6 +38,7 @@ class Leader:
         self._round = 0
         self._began_at = now
         self.beat_at = now
+        self.ends_at = self._when_it_ends()
 
     def set_followers(self, names: Iterable[str]) -> None:
         """Lead these from now on; one that is new gets everything from the start, or a snapshot."""
@@ -42,13 +46,7 @@ class Leader:
         self.followers = {
             name: follower or Progress(next_index=self._log.last_index + 1) for name, follower in followers.items()
         }
-
-    @property
-    def ends_at(self) -> float:
-        """When it is no leader any more, unless a majority answers (CheckQuorum, 6.2)."""
-        contacts = sorted((*(follower.contact for follower in self.followers.values()), math.inf), reverse=True)
-        newest = contacts[len(contacts) // 2]  # of the majority, this leader included
-        return max(newest + self._timing.promise_seconds, self._began_at + 2 * self._timing.promise_seconds)
+        self.ends_at = self._when_it_ends()
 
     @property
     def has_quorum(self) -> bool:
@@ -78,12 +76,18 @@ class Leader:
         sent_at = self._sent.get(response.round)
         if sent_at is not None:
             follower.contact = max(follower.contact, sent_at)
+            self.ends_at = self._when_it_ends()
         if response.matched is not None:
             follower.matched = max(follower.matched, min(response.matched, self._log.last_index))
             follower.next_index = max(follower.next_index, follower.matched + 1)
         else:
             self._go_back(follower, response)
         return sent_at
+
+    def _when_it_ends(self) -> float:
+        contacts = sorted((*(follower.contact for follower in self.followers.values()), math.inf), reverse=True)
+        newest = contacts[len(contacts) // 2]  # of the majority, this leader included
+        return max(newest + self._timing.promise_seconds, self._began_at + 2 * self._timing.promise_seconds)
 
     def committed(self) -> int:
         """Return up to where a majority has saved the log, entries of this term only (3.6.2)."""

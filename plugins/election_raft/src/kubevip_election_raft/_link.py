@@ -36,17 +36,21 @@ class Link:
     _unsent: dict[type, bytes] = field(factory=dict[type, bytes])
     _wake: Event = field(factory=Event)
 
-    def send(self, kind: type, data: bytes) -> None:
-        """Send a frame now, or as soon as the kernel has room; without a connection, not at all."""
+    def send(self, *frames: tuple[type, bytes]) -> None:
+        """Send frames of some kinds in one write, or as soon as the kernel has room; without a connection, not at all.
+
+        One write is one TLS record, one segment, and one wake-up of the peer.
+        """
         connection = self.connection
         if connection is None:
             return
         if connection.is_clear and not self._unsent:
-            if connection.write(data):
+            if connection.write(b"".join([data for _, data in frames])):
                 return
-        elif len(self._unsent) < LONGEST_QUEUE:
-            self._unsent.pop(kind, None)
-            self._unsent[kind] = data
+        else:
+            for kind, data in frames:
+                if self._unsent.pop(kind, None) is not None or len(self._unsent) < LONGEST_QUEUE:
+                    self._unsent[kind] = data
         self._wake.set()
 
     def flush(self) -> bool:

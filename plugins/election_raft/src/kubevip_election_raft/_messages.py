@@ -7,7 +7,6 @@ own: they carry who may hold an address, which is not the same as who leads.
 from __future__ import annotations
 
 from attrs import field, frozen
-from attrs.validators import ge, le
 
 from kubevip_election_raft._entries import (
     COUNT,
@@ -19,6 +18,7 @@ from kubevip_election_raft._entries import (
     MemberRecord,
     Process,
     Snapshot,
+    within,
 )
 
 __all__ = ["LONGEST_PROMISE_SECONDS", "Entry", "Grant", "HardState", "Process", "Snapshot"]
@@ -26,7 +26,7 @@ __all__ = ["LONGEST_PROMISE_SECONDS", "Entry", "Grant", "HardState", "Process", 
 #: Fitness of a member that has no candidate: it votes, and never leads.
 NOT_STANDING = -1
 
-_FITNESS = (ge(NOT_STANDING), le(100))
+_FITNESS = within(NOT_STANDING, 100)
 
 
 # Holding
@@ -106,7 +106,7 @@ class Offer:
     """
 
     group: str
-    fitness: int = field(default=100, validator=(ge(0), le(100)))
+    fitness: int = field(default=100, validator=within(0, 100))
     weight: int = field(default=1, validator=COUNT)
     prefer: tuple[str, ...] = ()
     fail_back_seconds: float | None = None

@@ -62,7 +62,9 @@ class Promises:
     @property
     def free_at(self) -> float:
         """When `look` may have something to answer; infinity when nothing is parked."""
-        return min((parked.free_at for parked in self._parked.values()), default=math.inf)
+        if not self._parked:
+            return math.inf
+        return min(parked.free_at for parked in self._parked.values())
 
     def holder(self, group: str, now: float) -> Process | None:
         """Return to whom `group` is promised."""

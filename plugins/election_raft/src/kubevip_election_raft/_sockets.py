@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address
 
+from anyio import wait_writable
 from attrs import frozen
 
 from kubevip.errors import ElectionError
@@ -78,6 +79,19 @@ def new_connection(own: Endpoint) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+async def connect(connection: socket.socket, endpoint: Endpoint) -> None:
+    """Connect a non-blocking socket.
+
+    :raises OSError: when nobody answers there.
+    """
+    try:
+        connection.connect((str(endpoint.address), endpoint.port))
+    except BlockingIOError:
+        await wait_writable(connection)
+    if error := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, "")
 
 
 def _why(error: OSError, own: Endpoint) -> str:

@@ -3,8 +3,9 @@
 Nothing is promised about delivery: what cannot be sent at once waits in a short queue in which a newer message replaces
 an older one of its kind, and what a broken connection held is lost. The protocol asks again.
 
-`send` works without a task switch when the kernel has room, so a heartbeat costs one system call on this side, and the
-sealing of some hundred bytes.
+`send` works without a task switch when the kernel has room. What is said to a peer in one breath, or in answer to what
+was read from it at once, is one write, so a heartbeat costs one system call on either side, and the sealing of some
+hundred bytes.
 
 With keys, nothing of a frame is looked at before the other side has proven its name. Without, its address has to do.
 """
@@ -14,10 +15,10 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
-from anyio import CapacityLimiter, create_task_group, move_on_after, sleep, to_thread, wait_readable, wait_writable
+from anyio import CapacityLimiter, create_task_group, move_on_after, sleep, to_thread, wait_readable
 from anyio.abc import TaskGroup
 from attrs import frozen
 
@@ -39,7 +40,7 @@ from kubevip_election_raft._doorway import Doorway
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
 from kubevip_election_raft._messages import Message, Process
-from kubevip_election_raft._sockets import Endpoint, new_connection, tune
+from kubevip_election_raft._sockets import Endpoint, connect, new_connection, tune
 
 logger = logging.getLogger("kubevip.raft.transport")
 
@@ -96,6 +97,7 @@ class Transport:
         self._incoming: dict[str, Connection] = {}
         self._doorway = Doorway(_addresses(peers), clock)
         self._tasks: TaskGroup | None = None
+        self._held_back: dict[str, list[tuple[type, bytes]]] | None = None  # while frames of one read are taken
 
     @property
     def refused_count(self) -> int:
@@ -113,17 +115,24 @@ class Transport:
 
     def send(self, to: str, message: Payload) -> None:
         """Send a message to a peer, or drop it; never blocks."""
-        self.links[to].send(type(message), self._encode(message))
+        self.send_all([(to, message)])
 
-    def send_all(self, messages: list[tuple[str, Payload]]) -> None:
+    def send_all(self, messages: Iterable[tuple[str, Payload]]) -> None:
         """Send messages; one that goes to several peers is encoded once. To who is no peer any more nothing is sent."""
         encoded: dict[int, bytes] = {}
+        frames: dict[str, list[tuple[type, bytes]]] = {} if self._held_back is None else self._held_back
         for to, message in messages:
             data = encoded.get(id(message))
             if data is None:
                 data = encoded[id(message)] = self._encode(message)
+            frames.setdefault(to, []).append((type(message), data))
+        if self._held_back is None:
+            self._send_frames(frames)
+
+    def _send_frames(self, frames: Mapping[str, list[tuple[type, bytes]]]) -> None:
+        for to, those in frames.items():
             if (link := self.links.get(to)) is not None:
-                link.send(type(message), data)
+                link.send(*those)
 
     def set_peers(self, peers: Mapping[str, Endpoint]) -> None:
         """Speak with these peers from now on, and with no others; links to those that stay are not touched."""
@@ -200,7 +209,7 @@ class Transport:
     async def _greet(self, link: Link, connection: Connection) -> str:
         """Open the connection; return what is wrong with it, or ""."""
         try:
-            await _connect(connection.socket, link.endpoint)
+            await connect(connection.socket, link.endpoint)
             await connection.shake_hands()
             names = connection.peer_names
             if names is not None and link.name not in names:
@@ -334,14 +343,22 @@ class Transport:
                 self._lost(sender.name)
 
     def _take(self, sender: Process, frames: list[Frame]) -> None:
-        for frame in frames:
-            if frame.sender != sender or frame.cluster != self._identity.cluster:
-                raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
-            if isinstance(frame.message, Ping):
-                if (link := self.links.get(sender.name)) is not None:
-                    link.config = frame.message.config
-            elif not isinstance(frame.message, Hello | Welcome):
-                self._receive(sender, frame.message)
+        held_back = self._held_back = {}
+        try:
+            for frame in frames:
+                self._take_frame(sender, frame)
+        finally:
+            self._held_back = None
+            self._send_frames(held_back)
+
+    def _take_frame(self, sender: Process, frame: Frame) -> None:
+        if frame.sender != sender or frame.cluster != self._identity.cluster:
+            raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
+        if isinstance(frame.message, Ping):
+            if (link := self.links.get(sender.name)) is not None:
+                link.config = frame.message.config
+        elif not isinstance(frame.message, Hello | Welcome):
+            self._receive(sender, frame.message)
 
     # Both
 
@@ -349,7 +366,7 @@ class Transport:
         while True:
             await sleep(PING_SECONDS)
             ping = Ping(config=self._digest())
-            self.send_all([(name, ping) for name in self.links])
+            self.send_all((name, ping) for name in self.links)
             for name, connection in self._incoming.items():
                 if self._clock() - self.heard_at(name) > SILENCE_SECONDS:
                     connection.hang_up()
@@ -373,15 +390,6 @@ class Transport:
     def _encode(self, message: Payload) -> bytes:
         identity = self._identity
         return encode(Frame(cluster=identity.cluster, sender=identity.process, message=message))
-
-
-async def _connect(connection: socket.socket, endpoint: Endpoint) -> None:
-    try:
-        connection.connect((str(endpoint.address), endpoint.port))
-    except BlockingIOError:
-        await wait_writable(connection)
-    if error := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        raise OSError(error, "")
 
 
 def _addresses(peers: Mapping[str, Endpoint]) -> set[str]:
