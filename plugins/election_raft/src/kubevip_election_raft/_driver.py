@@ -147,8 +147,8 @@ class Driver:
             if self._unsaved is not None:
                 self._saved = Event()
                 await self._saved.wait()
-            late = self._clock.now() - await self._sleep_until_deadline()
-            if late >= LATE_PART * self.node.timing.heartbeat_seconds:
+            deadline = await self._sleep_until_deadline()
+            if self._clock.now() - deadline >= LATE_PART * self.node.timing.heartbeat_seconds:
                 # A late loop is also a late reader: what arrived meanwhile may be the heartbeat that is missed.
                 await anyio.lowlevel.checkpoint()
                 await anyio.lowlevel.checkpoint()
