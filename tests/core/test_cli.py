@@ -315,7 +315,8 @@ def test_a_daemon_that_cannot_have_its_control_socket_says_so_in_one_line_and_ma
     (tmp_path / "control.sock").write_text("")
     code = (
         "import os, sys; from kubevip._cli import main; (heard, _), (_, said) = os.pipe(), os.pipe()\n"
-        "os.environ['KUBEVIP_KEEPER'] = f'{heard},{said}'; sys.exit(main(sys.argv[1:]))"
+        "owed, owes = os.pipe(); os.environ['KUBEVIP_KEEPER'] = f'{heard},{said},{owed},{owes}'\n"
+        "sys.exit(main(sys.argv[1:]))"
     )
     found = fresh_process(
         "-c", code, "run", "--config", str(tmp_path / "config.yaml"), "--state-dir", str(tmp_path), "--node", "n1"
@@ -339,9 +340,9 @@ async def hang(reconciler, wanted):
         await sleep_forever()
 
 app.Reconciler.run, app.HARD_STOP_SECONDS = hang, 1
-(heard, keeper), (_, said) = os.pipe(), os.pipe()
+(heard, keeper), (_, said), (owed, owes) = os.pipe(), os.pipe(), os.pipe()
 os.close(keeper)
-os.environ["KUBEVIP_KEEPER"] = f"{heard},{said}"
+os.environ["KUBEVIP_KEEPER"] = f"{heard},{said},{owed},{owes}"
 sys.exit(main(sys.argv[1:]))
 """
     found = fresh_process(

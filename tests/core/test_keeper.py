@@ -29,7 +29,7 @@ sys.exit(keep([sys.executable, *sys.argv[1:3]], sys.argv[3:]))
 # What every control process of these tests begins with. It writes each fact as a line of the file in FACTS.
 PRELUDE = """
 import base64, json, os, signal, sys, time
-read_fd, write_fd = map(int, os.environ["KUBEVIP_KEEPER"].split(","))
+read_fd, write_fd, *owed_fds = map(int, os.environ["KUBEVIP_KEEPER"].split(","))
 incarnation = int(os.environ["KUBEVIP_INCARNATION"])
 def say(**message):
     os.write(write_fd, json.dumps(message).encode() + b"\\n")
@@ -301,8 +301,9 @@ if incarnation == 1:
         'say(will={"order": 10, "function": "no function", "payload": ""})',
         'os.write(write_fd, b\'{"will": {"order": 10\')',
         "os.write(write_fd, b'no message\\n')",
+        "os.write(owed_fds[1], b'!')",
     ],
-    ids=["refused", "cut short", "not understood"],
+    ids=["refused", "cut short", "not understood", "waiting in a process whose pipe was full"],
 )
 def test_no_statement_is_made_when_a_will_was_not_understood(start: Callable[..., Daemon], last: str) -> None:
     """It may have been the one that takes an address down."""
@@ -476,7 +477,7 @@ def test_the_control_process_has_only_its_own_descriptors(start: Callable[..., D
         """
 lock = int(os.environ["KUBEVIP_LOCK"])
 note(sorted({int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)})
-     == sorted({0, 1, 2, read_fd, write_fd, lock}), os.readlink(f"/proc/self/fd/{lock}"))
+     == sorted({0, 1, 2, read_fd, write_fd, *owed_fds, lock}), os.readlink(f"/proc/self/fd/{lock}"))
 """
         + OBEDIENT
     )

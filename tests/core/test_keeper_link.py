@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from anyio import Event, fail_after, wait_readable
+from anyio import Event, fail_after, wait_all_tasks_blocked, wait_readable
 
 from kubevip._keeper_link import Command, KeeperLink, NoKeeper
 from kubevip_keeper._protocol import LINE_LIMIT, PAYLOAD_LIMIT, read_will
@@ -32,7 +33,13 @@ class KeeperEnd:
     def __init__(self) -> None:
         child_reads, self.told = os.pipe()
         self.heard, child_writes = os.pipe()
-        self.environment = {"KUBEVIP_KEEPER": f"{child_reads},{child_writes}", "KUBEVIP_INCARNATION": "7", "OTHER": "x"}
+        owed, child_owes = os.pipe()
+        self.owed = os.dup(owed)
+        self.environment = {
+            "KUBEVIP_KEEPER": f"{child_reads},{child_writes},{owed},{child_owes}",
+            "KUBEVIP_INCARNATION": "7",
+            "OTHER": "x",
+        }
         self.commands: list[Command] = []
         self._obeyed = Event()
 
@@ -58,8 +65,11 @@ class KeeperEnd:
                 text += os.read(self.heard, 1 << 16)
         return [json.loads(line) for line in text.splitlines()]
 
+    def is_owed(self) -> bool:
+        return bool(select.select([self.owed], [], [], 0)[0])
+
     def close(self) -> None:
-        for fd in (self.told, self.heard):
+        for fd in (self.told, self.heard, self.owed):
             try:
                 os.close(fd)
             except OSError:
@@ -139,7 +149,10 @@ async def test_what_the_pipe_cannot_take_waits_and_only_the_newest_of_each_matte
             link.will(2, "b:small", b"%d" % number)
         link.will(2, "b:small", None)
         link.ready()
+        assert keeper.is_owed()  # should this process die now, the keeper lacks a will
         large, status, small, ready = await keeper.hear(4)
+        await wait_all_tasks_blocked()
+        assert not keeper.is_owed()
         link.status_text("afterwards")
         assert await keeper.hear(1) == [{"status": "afterwards"}]
     will = large["will"]
@@ -196,7 +209,7 @@ async def test_the_descriptors_are_closed_afterwards_and_not_inherited(keeper: K
     for fd in fds:
         os.set_inheritable(fd, True)
     async with link_of(keeper).serve(keeper.obey):
-        assert [os.get_inheritable(fd) for fd in fds] == [False, False]
+        assert [os.get_inheritable(fd) for fd in fds] == [False] * 4
     for fd in fds:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)

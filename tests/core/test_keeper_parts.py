@@ -296,7 +296,7 @@ def test_a_service_manager_that_is_not_there_is_no_trouble(tmp_path: Path) -> No
 
 CONTROL = """
 import json, os, sys
-read_fd, write_fd = map(int, os.environ["KUBEVIP_KEEPER"].split(","))
+read_fd, write_fd, *owed_fds = map(int, os.environ["KUBEVIP_KEEPER"].split(","))
 assert "NOTIFY_SOCKET" not in os.environ
 os.write(write_fd, b'{"ready":true}\\n{"status":"follows n1"}\\n')
 while data := os.read(read_fd, 4096):

@@ -1,7 +1,9 @@
 """The control process's end of the pipes to its keeper.
 
-What it promises: a will has left this process when `will` returns, unless the keeper is stuck with a full pipe, so it
-survives whatever kills this process next. What the keeper says, and its death, arrive as commands.
+What it promises: a will has left this process when `will` returns, so it survives whatever kills this process next. If
+the keeper is stuck with a full pipe, what cannot leave waits, and the keeper finds that something did: should this
+process die before it left, the keeper makes no statement on its behalf, as it may lack a deed that comes first. What
+the keeper says, and its death, arrive as commands.
 """
 
 from __future__ import annotations
@@ -65,11 +67,14 @@ class NoKeeper:
 class KeeperLink:
     """The link to a living keeper; `will` is the `Will` of every `Host`. Use it in the event-loop thread only."""
 
-    def __init__(self, read_fd: int, write_fd: int, incarnation: int = 0) -> None:
-        """Take over the two descriptors; they are closed when `serve` is left."""
+    def __init__(self, read_fd: int, write_fd: int, owed_fds: tuple[int, int], incarnation: int = 0) -> None:
+        """Take over the descriptors; they are closed when `serve` is left.
+
+        :param owed_fds: both ends of the pipe that says that something waits.
+        """
         self.incarnation = incarnation
-        self._read_fd, self._write_fd = read_fd, write_fd
-        for fd in (read_fd, write_fd):
+        self._read_fd, self._write_fd, self._owed_fds = read_fd, write_fd, owed_fds
+        for fd in self._fds:
             os.set_inheritable(fd, False)
             os.set_blocking(fd, False)
         self._unsent = b""  # the rest of a line that the pipe took in part
@@ -91,8 +96,12 @@ class KeeperLink:
             os.set_inheritable(int(lock_fd), False)  # stays open to the end: the lock outlives a killed keeper
         if fds is None:
             return None
-        read_fd, write_fd = map(int, fds.split(","))
-        return cls(read_fd, write_fd, int(incarnation))
+        read_fd, write_fd, *owed_fds = map(int, fds.split(","))
+        return cls(read_fd, write_fd, (owed_fds[0], owed_fds[1]), int(incarnation))
+
+    @property
+    def _fds(self) -> frozenset[int]:
+        return frozenset((self._read_fd, self._write_fd, *self._owed_fds))
 
     @asynccontextmanager
     async def serve(self, obey: Callable[[Command], None]) -> AsyncGenerator[None]:
@@ -110,7 +119,7 @@ class KeeperLink:
                 yield
                 tg.cancel_scope.cancel()
         finally:
-            for fd in {self._read_fd, self._write_fd}:
+            for fd in self._fds:
                 os.close(fd)
             self._write_fd = self._read_fd = -1  # what is said from now on goes nowhere
 
@@ -136,6 +145,7 @@ class KeeperLink:
             return
         self._unsent = self._write(line)
         if self._unsent:
+            os.write(self._owed_fds[1], protocol.OWES)
             self._has_waiting.set()
 
     def _write(self, line: bytes) -> bytes:
@@ -153,6 +163,7 @@ class KeeperLink:
             while self._unsent:
                 await wait_writable(self._write_fd)
                 self._unsent = self._write(self._unsent) or self._next_waiting()
+            os.read(self._owed_fds[0], 1)
             self._has_waiting = Event()
 
     def _next_waiting(self) -> bytes:

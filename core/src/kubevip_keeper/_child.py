@@ -1,4 +1,4 @@
-"""One run of the control process, seen from its parent: its two pipes, what it said, how it ended."""
+"""One run of the control process, seen from its parent: its pipes, what it said, how it ended."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Child:
     ) -> None:
         heard, child_writes = os.pipe()
         child_reads, told = os.pipe()
+        owed, child_owes = os.pipe()
         self.incarnation = incarnation
         self.wills = Wills()
         self.is_ready = False
@@ -33,24 +34,24 @@ class Child:
         self.started_at = time.monotonic()
         self._log = log
         self._heard: int | None = heard
-        self._told = told
+        self._told, self._owed = told, owed
         self._lines = LineBuffer(protocol.LINE_LIMIT)
-        for fd in (heard, told):
+        for fd in (heard, told, owed):
             os.set_blocking(fd, False)
         variables = {
             **environment,
-            protocol.KEEPER_VARIABLE: f"{child_reads},{child_writes}",
+            protocol.KEEPER_VARIABLE: f"{child_reads},{child_writes},{owed},{child_owes}",
             protocol.LOCK_VARIABLE: str(lock_fd),
             protocol.INCARNATION_VARIABLE: str(incarnation),
         }
         try:
-            self.pid = spawn(command, variables, (child_reads, child_writes, lock_fd))
+            self.pid = spawn(command, variables, (child_reads, child_writes, owed, child_owes, lock_fd))
         except OSError:
             self.close()
             raise
         finally:
-            os.close(child_reads)
-            os.close(child_writes)
+            for fd in (child_reads, child_writes, child_owes):
+                os.close(fd)
 
     @property
     def fds(self) -> tuple[int, ...]:
@@ -60,7 +61,8 @@ class Child:
     def close(self) -> None:
         """Close the pipes; a child that still runs takes it for the death of its keeper."""
         self._stop_hearing()
-        os.close(self._told)
+        for fd in (self._told, self._owed):
+            os.close(fd)
 
     def tell(self, message: Mapping[str, object]) -> bool:
         """Send a message; return whether it took it. Never blocks: a frozen child has 64 KiB of room."""
@@ -114,7 +116,10 @@ class Child:
             self.wills.miss()
             self.ask_to_stop()
         if not data:
-            if self._lines.has_partial:  # it may have been a will
+            if self._owes():
+                self._log.error("the control process ended with something to say pid=%d", self.pid)
+                self.wills.miss()
+            elif self._lines.has_partial:  # it may have been a will
                 self._log.error("the control process ended within a message pid=%d", self.pid)
                 self.wills.miss()
             self._stop_hearing()
@@ -132,6 +137,13 @@ class Child:
             except ValueError as exc:  # one bad will must not cost the others
                 self._log.error("a will is refused: %s", exc)
                 self.wills.miss()
+
+    def _owes(self) -> bool:
+        """Return whether something that it said did not leave it."""
+        try:
+            return os.read(self._owed, 1) == protocol.OWES
+        except BlockingIOError:  # nothing, and somebody still could: a process that it left behind
+            return False
 
     def _stop_hearing(self) -> None:
         if self._heard is not None:

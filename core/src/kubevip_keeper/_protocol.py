@@ -10,6 +10,9 @@ keeper -> control process
     {"dump": "status"}          or "tasks": to the log
 
 Either side ignores what it does not know. The end of the stream means that the other side is gone.
+
+A third pipe, of which the control process has both ends, holds a byte while something that it said could not leave it
+because the pipe to the keeper is full. What died like that may have meant to leave a will that nobody knows.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from __future__ import annotations
 import binascii
 
 KEEPER_VARIABLE = "KUBEVIP_KEEPER"
-"""Environment variable of the control process: the descriptors to read from and to write to, "5,6"."""
+"""Environment variable of the control process: the descriptors to read from and to write to, and both ends of the pipe
+that says that something waits: "5,6,7,8"."""
 LOCK_VARIABLE = "KUBEVIP_LOCK"
 """The descriptor that holds the lock of the state directory; open as long as the control process lives."""
 INCARNATION_VARIABLE = "KUBEVIP_INCARNATION"
@@ -26,6 +30,8 @@ INCARNATION_VARIABLE = "KUBEVIP_INCARNATION"
 LINE_LIMIT = 1 << 20  # bytes; a will of a thousand addresses takes some 64 KiB
 PAYLOAD_LIMIT = 1 << 19  # bytes of one will, before base64
 STATUS_LIMIT = 512  # characters
+
+OWES = b"!"  # what the third pipe holds
 
 STOP: dict[str, object] = {"stop": True}
 RELOAD: dict[str, object] = {"reload": True}
