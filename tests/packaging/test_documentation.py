@@ -86,7 +86,9 @@ def whole_files(page: str) -> Iterator[str]:
             yield block
 
 
-@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/getting-started.md", "README.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/configuration.md", "docs/getting-started.md", "docs/kubernetes.md", "README.md"]
+)
 def test_configuration_files_in_the_documentation_are_accepted(page: str) -> None:
     files = list(whole_files(page))
     assert files
