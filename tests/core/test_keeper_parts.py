@@ -74,6 +74,20 @@ def test_the_command_line_comes_before_the_environment_and_that_before_the_defau
     assert state_dir_path(None, {}, "apps") == "/var/lib/kubevip-apps"
 
 
+def test_a_container_that_variables_configure_has_the_name_of_its_namespace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("kubevip_keeper._place.NAMESPACE_FILE", str(tmp_path / "namespace"))
+    assert instance_name(None, {"vip_interface": "eth0"}) == "default"
+    (tmp_path / "namespace").write_text("shop\n")
+    assert instance_name(None, {"vip_interface": "eth0"}) == "shop"
+    assert instance_name(None, {"vip_configmap": "plndr"}) == "shop"
+    assert instance_name(None, {"vip_configmap": "plndr", "KUBEVIP_INSTANCE": "given"}) == "given"
+    assert instance_name(None, {}) == "default"
+    (tmp_path / "namespace").write_bytes(b"\xff")
+    assert instance_name(None, {"vip_interface": "eth0"}) == "default"
+
+
 def test_a_long_instance_is_cut_and_hashed_so_that_it_stays_its_own() -> None:
     one, other = instance_name("control-plane-east", {}), instance_name("control-plane-west", {})
     assert one != other

@@ -9,7 +9,7 @@ from kubevip_keeper._place import PlaceError
 
 
 def test_nothing_given_means_the_defaults() -> None:
-    assert options_from({}, {}) == Options(config=Path("/etc/kubevip/config.yaml"))
+    assert options_from({}, {}) == Options(config=Path("/etc/kubevip/config.yaml"), is_config_named=False)
 
 
 def test_the_environment_gives_what_the_command_line_does_not() -> None:

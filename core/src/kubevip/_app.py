@@ -88,7 +88,7 @@ class _Node:
         self._name = node_name(options, node_name=first.node_name, members=first.members, machine=read_machine())
         self._rng = rng = Random(secrets.randbits(64))
         self._board = Board(node=self._name, instance=options.instance)
-        said = {FILE_SOURCE: loaded.file} if loaded.base.instances else {}
+        said = {it.name: loaded.file for it in loaded.base.instances if it.name == FILE_SOURCE}
         self._sources = Sources(loaded.base, registry, self._board, loaded=said, resolved=first)
         self._observers = Observers()
         host = Host(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from kubevip.abc import SupportsLoad
 from kubevip.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kubevip._options import Options
@@ -49,11 +51,28 @@ def load_plugins(options: Options) -> PluginRegistry:
     return PluginRegistry.load(options.plugins, also=implied, trace=options.trace_plugins)
 
 
+def stand_ins(options: Options, registry: PluginRegistry, environment: Mapping[str, str]) -> tuple[Instance, ...]:
+    """Return the sources that stand in for a configuration file, as the environment says; empty where there is one.
+
+    Only plugins that were named have a say: else a variable that is set for another program would be a configuration.
+    """
+    if options.is_config_named or options.plugins is None or options.config is None or options.config.exists():
+        return ()
+    found: list[Instance] = []
+    for name, provider in registry.providers(Kind.SOURCE).items():
+        section = provider.default(environment) if provider.default is not None else None
+        if section is not None:
+            found.append(Instance(kind=Kind.SOURCE, name=name, section=section))
+    return tuple(found)
+
+
 async def load(options: Options, registry: PluginRegistry) -> Loaded:
     """Read the configuration once, touching nothing.
 
     :raises ConfigError: when there is no configuration, it cannot be read, or it is refused.
     """
+    if instances := stand_ins(options, registry, os.environ):
+        return Loaded(base=Desired(instances=instances), file=Desired())
     base = base_of(options.config)
     if not base.instances:
         return Loaded(base=base, file=Desired())

@@ -23,6 +23,8 @@ class Options:
 
     config: Path | None = None
     """The configuration file; None: there is none, other sources tell everything."""
+    is_config_named: bool = True
+    """Whether somebody named it; else it is the one that is usual, and need not be there."""
     plugins: tuple[str, ...] | None = None
     """Names of entry points to load; None: all that are installed."""
     node: str | None = None
@@ -66,6 +68,7 @@ def options_from(given: Mapping[str, object], environment: Mapping[str, str]) ->
     instance = instance_name(pick("instance")[0], environment)
     return Options(
         config=Path(config) if config else DEFAULT_CONFIG,
+        is_config_named=bool(config),
         plugins=split_names(plugins) if plugins is not None else None,
         node=node,
         node_from=node_from or "--node",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Target,
     )
     from kubevip._leadership import Tenure
-    from kubevip._model import Desired, Problem, VirtualIP
+    from kubevip._model import Desired, Problem, Section, VirtualIP
     from kubevip.control import Client
 
 
@@ -261,6 +261,11 @@ class Provider(Generic[ConfigT, ServiceT_co]):
     """Proxies: the load-balancer types that it serves ("tcp", "http")."""
     describe: Callable[[ConfigT, Outlook], Description] | None = None
     """What it would do here, for `kubevip check` and `kubevip plan`; touches nothing."""
+    default: Callable[[Mapping[str, str]], Section | None] | None = None
+    """Sources: the section that the environment stands for where there is no configuration file; None: it says nothing.
+
+    Asked only when no file was named, the usual one is not there, and `--plugins` names the plugin.
+    """
     cleanup: Callable[[str, Path], Sequence[str]] | None = None
     """`cleanup(instance, state_dir)` removes what a process of that instance left behind that no longer runs.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_INSTANCE = "default"
 INSTANCE_LIMIT = 12  # characters: labels and table names are made of it
+#: Where a container finds the namespace that it is in, and the variables of those that need no other name.
+NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+NAMESPACE_VARIABLES = ("vip_interface", "vip_configmap")
 _INSTANCE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -32,16 +35,29 @@ class PlaceError(Exception):
 def instance_name(given: str | None, environment: Mapping[str, str]) -> str:
     """Return the instance: `given` (the command line), else KUBEVIP_INSTANCE, else "default".
 
+    A container that is configured by variables (see NAMESPACE_VARIABLES) has the name of its namespace instead of
+    "default": there is one in each, and several of them share a machine and its network.
+
     A longer name than 12 characters is cut to seven, a dash and a hash of four digits.
 
     :raises PlaceError: with status 2 when it has other characters than a-z, 0-9 and dashes.
     """
-    name = given or environment.get("KUBEVIP_INSTANCE") or DEFAULT_INSTANCE
+    name = given or environment.get("KUBEVIP_INSTANCE") or _own_namespace(environment) or DEFAULT_INSTANCE
     if not _INSTANCE_CHARACTERS.issuperset(name):
         raise PlaceError(USAGE, f"instance {name!r}: use lower-case letters, digits and dashes only")
     if len(name) <= INSTANCE_LIMIT:
         return name
     return f"{name[: INSTANCE_LIMIT - 5]}-{zlib.crc32(name.encode()) & 0xFFFF:04x}"
+
+
+def _own_namespace(environment: Mapping[str, str]) -> str:
+    if not any(environment.get(name) for name in NAMESPACE_VARIABLES):
+        return ""
+    try:
+        with open(NAMESPACE_FILE, encoding="ascii") as file:
+            return file.read(254).strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def state_dir_path(given: str | None, environment: Mapping[str, str], instance: str) -> str:
