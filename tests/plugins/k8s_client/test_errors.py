@@ -31,7 +31,7 @@ from kubevip_k8s import (
         (599, ServerError),
     ],
 )
-def test_each_status_has_its_error(status, kind):
+def test_each_status_has_its_error(status: int, kind: type[Refused]):
     assert type(error_of_status(status, None)) is kind
 
 

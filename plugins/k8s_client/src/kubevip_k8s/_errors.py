@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from kubevip.errors import KubevipError
+from kubevip_k8s._json import as_mapping, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +15,10 @@ _LONGEST_MESSAGE = 500
 
 class ApiError(KubevipError):
     """A request to the API failed."""
+
+
+class NoAccess(ApiError):
+    """It is not known where the API is or who we are there: a kubeconfig or a token is missing or broken."""
 
 
 class Unreachable(ApiError):
@@ -95,9 +100,8 @@ def error_of_status(status: int, answer: object, retry_after_seconds: float | No
     An ERROR event of a watch carries a Status as well, with the number in `code`.
     """
     reason, message = "", ""
-    if isinstance(answer, dict):
-        body = cast("Mapping[str, object]", answer)
-        reason, message = str(body.get("reason") or ""), str(body.get("message") or "")
+    if body := as_mapping(answer):
+        reason, message = as_text(body.get("reason")), as_text(body.get("message"))
     elif answer:
         message = str(answer)
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else Refused)

@@ -1,0 +1,43 @@
+"""Where the API is and who we are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class Access:
+    """A way to the API.
+
+    `kubeconfig` is a file of kubectl's format and `context` one of its contexts (None: its current one); without a file
+    the credentials are those that Kubernetes gives to a Pod. `server` ("https://127.0.0.1:6443") and `tls_server_name`
+    take the place of what the file says: the address in it may be the virtual IP itself.
+    """
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    server: str | None = None
+    tls_server_name: str | None = None
+
+    def __str__(self) -> str:
+        """Show as "/etc/kubernetes/admin.conf at https://127.0.0.1:6443" or "the Pod's service account"."""
+        where = str(self.kubeconfig) if self.kubeconfig is not None else "the Pod's service account"
+        return f"{where} at {self.server}" if self.server else where
+
+
+@frozen(kw_only=True)
+class Credentials:
+    """What an `Access` amounts to at a moment. Secrets are left out of its representation.
+
+    `authorization` is the header's value. `tls_digest` stands for certificates and key: a TLS context cannot be
+    compared. A change of one of the `files` tells that all of it is to be read again.
+    """
+
+    server: str
+    authorization: str | None = field(default=None, repr=False)
+    tls_server_name: str | None = None
+    tls_digest: str = ""
+    proxy: str | None = field(default=None, repr=False)
+    files: tuple[Path, ...] = ()

@@ -1,0 +1,124 @@
+"""Reads an `Access` by means of the library `kubernetes`: kubeconfig, service account, commands that give tokens."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyio import CapacityLimiter, Lock, fail_after, to_thread
+
+from kubevip_k8s._access import Access, Credentials
+from kubevip_k8s._errors import NoAccess
+from kubevip_k8s._proxy import proxy_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+#: A command that gives tokens may ask a cloud for them.
+COMMAND_SECONDS = 30.0
+_MEMORY = Path("/dev/shm")
+
+
+async def read_credentials(access: Access) -> tuple[Credentials, ssl.SSLContext]:
+    """Return the credentials of `access` as they are now, and the TLS context that goes with them.
+
+    :raises NoAccess: a file is missing or broken, or the command that gives a token failed; says which.
+    """
+    # Some 700 modules: in a thread, so that renewals on the loop go on.
+    await to_thread.run_sync(import_module, "kubernetes.aio.config", limiter=_importing)
+    from kubernetes.aio.config import kube_config
+
+    library: Any = kube_config  # it is not annotated
+    settings: Any = library.Configuration()
+    async with _loading:
+        try:
+            with fail_after(COMMAND_SECONDS):
+                await _load(library, access, settings)
+            authorization = await settings.get_api_key_with_prefix("BearerToken")
+            return _credentials(access, settings, authorization), _tls_context(settings)
+        except Exception as error:  # the library raises whatever its parsers or the file system do
+            raise NoAccess(f"{access}: {_describe(error)}") from error
+        finally:
+            # Certificates in the kubeconfig itself were written to files for `ssl`, and are in its context now.
+            library._cleanup_temp_files()
+
+
+_importing = CapacityLimiter(1)
+_loading = Lock()  # the library keeps those files in one place for all
+
+
+async def _load(library: Any, access: Access, settings: Any) -> None:
+    if access.kubeconfig is None:
+        import_module("kubernetes.aio.config").load_incluster_config(client_configuration=settings)
+        return
+    if not access.kubeconfig.stat().st_size:  # the library would say that it has no contexts
+        raise ValueError("the file is empty")
+    await library.load_kube_config(
+        config_file=str(access.kubeconfig),
+        context=access.context,
+        client_configuration=settings,
+        persist_config=False,
+        # keys do not reach a disk, and the root file system may be read-only
+        temp_file_path=str(_MEMORY) if os.access(_MEMORY, os.W_OK) else None,
+    )
+
+
+def _credentials(access: Access, settings: Any, authorization: str | None) -> Credentials:
+    server = (access.server or str(settings.host)).rstrip("/")
+    if server.startswith("https:") and not authorization and not settings.cert_file:
+        # the library only logs it when a command that gives credentials fails
+        raise ValueError("it gives neither a token nor a client certificate")
+    return Credentials(
+        server=server,
+        authorization=authorization.strip() if authorization else None,
+        tls_server_name=access.tls_server_name or settings.tls_server_name,
+        tls_digest=_digest(settings),
+        proxy=settings.proxy or proxy_for(server, os.environ),
+        files=tuple(_files(access, settings)),
+    )
+
+
+def _tls_context(settings: Any) -> ssl.SSLContext:
+    """Return a context that trusts the CA of `settings` alone and shows the client's certificate, if there is one."""
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    # Python 3.13 asks for key identifiers that the CAs of many clusters lack; Go's clients do not.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file, password="")  # "": never ask a terminal
+    if not settings.verify_ssl:  # the user's own word, in the kubeconfig
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _tls_files(settings: Any) -> list[Path]:
+    return [Path(name) for name in (settings.ssl_ca_cert, settings.cert_file, settings.key_file) if name]
+
+
+def _digest(settings: Any) -> str:
+    """Return what changes when certificates or key do."""
+    digest = sha256(b"" if settings.verify_ssl else b"unverified")
+    for file in _tls_files(settings):
+        digest.update(sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _files(access: Access, settings: Any) -> Iterable[Path]:
+    if access.kubeconfig is None:
+        yield SERVICE_ACCOUNT / "token"
+    else:
+        yield access.kubeconfig
+    yield from (file for file in _tls_files(settings) if file.parent != _MEMORY)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"the command that gives credentials took longer than {COMMAND_SECONDS:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

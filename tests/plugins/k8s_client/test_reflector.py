@@ -1,0 +1,179 @@
+"""Following a collection through every way in which a connection to the API ends; in virtual time."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
+
+from kubevip_k8s import CONFIG_MAPS, Forbidden, Gone, Reflector, ServerError, TimedOut, TooManyRequests
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+
+    from kubevip_k8s import ApiError, Change, JsonObject
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+def thing(name: str, version: int) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "shop", "resourceVersion": str(version)}}
+
+
+class Script:
+    """An API whose lists are `things`; each watch plays the next of `watches`, the last one again and again."""
+
+    def __init__(self, *watches: Sequence[object]) -> None:
+        self.things = [thing("a", 1)]
+        self.watches = list(watches)
+        self.lists: list[ApiError] = []
+        self.asked: list[tuple[float, Mapping[str, str]]] = []
+
+    async def request(self, method: str, path: str, *, query: Mapping[str, str], **_: object) -> JsonObject:
+        self.asked.append((current_time(), dict(query)))
+        await sleep(0.01)
+        if self.lists:
+            raise self.lists.pop(0)
+        return {"metadata": {"resourceVersion": "5"}, "items": list(self.things)}
+
+    @asynccontextmanager
+    async def watch(
+        self, path: str, *, query: Mapping[str, str], idle_seconds: float
+    ) -> AsyncGenerator[AsyncIterator[JsonObject]]:
+        self.asked.append((current_time(), dict(query)))
+        await sleep(0.01)
+        play = self.watches.pop(0) if len(self.watches) > 1 else self.watches[0]
+        if play and isinstance(play[0], Exception):
+            raise play[0]
+        events = self._play(play)
+        try:
+            yield events
+        finally:
+            await events.aclose()
+
+    async def _play(self, play: Sequence[object]) -> AsyncGenerator[Any]:
+        for step in play:
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, float):
+                await sleep(step)
+            else:
+                yield step
+
+
+FOR_EVER = (1e9,)
+
+
+async def follow(script: Script, seconds: float) -> tuple[Reflector, list[tuple[str, str]]]:
+    told: list[tuple[str, str]] = []
+
+    def tell(changes: Sequence[Change]) -> None:
+        told.extend((change.kind.value, change.key[1]) for change in changes)
+
+    reflector = Reflector(script, CONFIG_MAPS, rng=Random(1), namespace="shop")  # type: ignore[arg-type] # a script takes fewer words
+    with move_on_after(seconds):
+        await reflector.run(tell)
+    return reflector, told
+
+
+async def test_a_watch_begins_at_the_version_of_the_list_and_asks_for_bookmarks():
+    script = Script(FOR_EVER)
+    reflector, told = await follow(script, 1)
+    assert told == [("added", "a")]
+    assert reflector.synced.value
+    assert [query.get("resourceVersion") for _, query in script.asked] == [None, "5"]
+    assert script.asked[1][1]["allowWatchBookmarks"] == "true"
+
+
+async def test_a_watch_that_ends_goes_on_where_it_was():
+    bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "40"}}}
+    script = Script((10.0, bookmark, 10.0), FOR_EVER)
+    await follow(script, 60)
+    assert [query.get("resourceVersion") for _, query in script.asked] == [None, "5", "40"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Gone(410, "Expired", "too old"), {"type": "ERROR", "object": {"code": 410, "message": "too old"}}],
+    ids=["as HTTP", "as an event"],
+)
+async def test_a_version_that_is_gone_is_listed_again_and_the_difference_told(failure: object):
+    script = Script((1.0, failure) if isinstance(failure, dict) else (failure,), FOR_EVER)
+    async with create_task_group() as tg:
+
+        async def change() -> None:
+            await sleep(0.015)
+            script.things = [thing("b", 6)]
+
+        tg.start_soon(change)
+        _, told = await follow(script, 10)
+    assert told == [("added", "a"), ("deleted", "a"), ("added", "b")]
+
+
+async def test_a_page_whose_token_expired_begins_the_list_anew():
+    script = Script(FOR_EVER)
+    script.lists = [Gone(410, "Expired", "the continue token is too old")]
+    reflector, told = await follow(script, 5)
+    assert told == [("added", "a")]
+    assert reflector.synced.value
+
+
+@pytest.mark.parametrize(
+    "play",
+    [(), (ServerError(502, "", "<html>"),), (Forbidden(403, "Forbidden", "no"),), (0.0, TimedOut("nothing for 75 s"))],
+    ids=["closed at once", "502", "403", "silent"],
+)
+async def test_no_failure_makes_a_busy_loop(play: Sequence[object]):
+    script = Script(play)
+    await follow(script, 600)
+    assert len(script.asked) < 45
+    assert script.asked[-1][0] - script.asked[0][0] > 500
+
+
+async def test_it_says_why_it_does_not_follow_until_it_does():
+    script = Script((Forbidden(403, "Forbidden", "may not watch"),), (Forbidden(403, "Forbidden", "may not watch"),))
+    reflector, _ = await follow(script, 5)
+    assert reflector.problem == "403 Forbidden: may not watch"
+    script = Script((Forbidden(403, "Forbidden", "may not watch"),), FOR_EVER)
+    reflector, _ = await follow(script, 5)
+    assert reflector.problem == ""
+
+
+async def test_a_server_that_names_a_time_is_not_asked_before():
+    busy = TooManyRequests(429, "TooManyRequests", "later")
+    busy.retry_after_seconds = 20.0
+    script = Script(FOR_EVER)
+    script.lists = [busy]
+    await follow(script, 60)
+    assert script.asked[1][0] - script.asked[0][0] >= 20.0
+
+
+async def test_the_copy_stays_while_the_api_is_away():
+    script = Script((1.0, TimedOut("gone")), (ServerError(500, "", "x"),))
+    reflector, told = await follow(script, 300)
+    assert told == [("added", "a")]
+    assert list(reflector.objects) == [("shop", "a")]
+
+
+async def test_cancelling_it_ends_it_at_once():
+    script = Script(FOR_EVER)
+    began = current_time()
+    async with create_task_group() as tg:
+
+        async def run() -> None:
+            reflector = Reflector(script, CONFIG_MAPS, rng=Random(1))  # type: ignore[arg-type] # as above
+            await reflector.run(lambda changes: None)
+            await sleep_forever()
+
+        tg.start_soon(run)
+        await sleep(2)
+        tg.cancel_scope.cancel()
+    assert current_time() - began == pytest.approx(2, abs=0.1)
