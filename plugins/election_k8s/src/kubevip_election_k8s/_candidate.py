@@ -1,0 +1,210 @@
+"""One candidate for one Lease: what it does next. No input or output, no clock, no chance.
+
+Rules
+1. Everything is a compare-and-swap: what is written carries the version that the decision was made on.
+2. A holder counts its deadline from before it SENT what renewed the Lease; everybody else counts the Lease's duration
+   from when they SAW it. So whoever takes over does so later than the holder has stopped, whatever was delayed.
+3. A holder that finds its Lease deleted or emptied writes it again at once; others wait until it has stopped. A
+   holder that finds somebody else's identity has lost.
+4. A write without an answer may have been carried out. Nothing is concluded from it: it is read or written again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+from kubevip_election_k8s._observation import Observation, is_older, observe
+from kubevip_election_k8s._record import RELEASED_DURATION_SECONDS, Record, read_record, version_of
+from kubevip_election_k8s._timing import Timing
+
+#: A pause after refusals that come at once, doubled up to the retry period.
+FIRST_PAUSE_SECONDS = 0.02
+
+
+@frozen(kw_only=True)
+class Wait:
+    """Do nothing until then, unless there is news."""
+
+    until: float
+
+
+@frozen(kw_only=True)
+class Read:
+    """Read the Lease."""
+
+    timeout_seconds: float
+
+
+@frozen(kw_only=True)
+class Write:
+    """Write the Lease: create it if `lease` is None. `acquires` says whether it changes hands."""
+
+    record: Record
+    lease: Mapping[str, object] | None
+    acquires: bool
+    timeout_seconds: float
+
+
+Decision = Wait | Read | Write
+
+
+class Candidate:
+    """What `identity` knows of a Lease and does about it. Times are readings of one clock, given by the caller."""
+
+    def __init__(self, identity: str, timing: Timing) -> None:
+        self.identity, self.timing = identity, timing
+        self.seen: Observation | None = None
+        #: Until when this candidate holds; nobody else may take over before `lease_seconds - renew_seconds` after it.
+        self.valid_until = -math.inf
+        self._renewed_at = -math.inf
+        self._paused_until = -math.inf
+        self._refusals = 0
+        self._must_read = True
+        self._may_hold = False
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the Lease bears our identity, as last seen."""
+        return self.seen is not None and self.seen.holder == self.identity
+
+    @property
+    def may_be_ours(self) -> bool:
+        """Whether it does, or a write is out of which nobody knows what became."""
+        return self.is_ours or self._may_hold
+
+    @property
+    def holder_node(self) -> str | None:
+        """The node that holds the Lease, as last seen."""
+        return self.seen.record.holder_node if self.seen is not None and self.seen.record is not None else None
+
+    @property
+    def transitions(self) -> int:
+        """How often the Lease has changed hands, as last seen."""
+        return self.seen.record.transitions if self.seen is not None and self.seen.record is not None else 0
+
+    def holds(self, now: float) -> bool:
+        """Return whether this candidate holds the Lease."""
+        return now < self.valid_until
+
+    def told(self, lease: Mapping[str, object] | None, version: str, now: float) -> None:
+        """Take note of what a watch or a list said: it may be late, and is no news then."""
+        if self.seen is None or not is_older(version, self.seen.version):
+            self._observe(lease, version, now)
+
+    def has_read(self, lease: Mapping[str, object] | None, now: float) -> None:
+        """Take note of what `Read` found."""
+        self._must_read, self._may_hold = False, False
+        version = self.seen.version if self.seen is not None else ""
+        self._observe(lease, version if lease is None else version_of(lease), now)
+
+    def has_written(self, lease: Mapping[str, object], sent_at: float, now: float) -> None:
+        """Take note of what `Write` made of the Lease, which was sent at `sent_at`."""
+        self._must_read, self._may_hold = False, False
+        self._refusals = 0
+        if self.seen is not None and is_older(version_of(lease), self.seen.version):
+            self._must_read = True  # somebody changed it since, and the watch was faster than the answer
+        else:
+            self._observe(lease, version_of(lease), now)
+        if self.is_ours:
+            self._renewed_at = sent_at
+            self.valid_until = max(self.valid_until, sent_at + self.timing.renew_seconds)
+
+    def conflicted(self, now: float, stretch: float) -> None:
+        """Take note that somebody was faster: read, at once the first time."""
+        self._must_read = True
+        if self._refusals:
+            self._pause(now, stretch)
+        self._refusals += 1
+
+    def is_missing(self, now: float) -> None:
+        """Take note that there is no Lease to write to."""
+        self.has_read(None, now)
+
+    def failed(self, now: float, stretch: float, *, is_uncertain: bool, at_least_seconds: float = 0.0) -> None:
+        """Take note that a request failed; go on after a pause, `stretch` times as long (0.5 to 1).
+
+        :param is_uncertain: it may have been carried out all the same.
+        :param at_least_seconds: how long the server asked to be left alone; heeded up to half of the deadline.
+        """
+        self._may_hold = self._may_hold or is_uncertain
+        self._pause(now, stretch)
+        asked = min(at_least_seconds, self.timing.renew_seconds / 2)
+        self._paused_until = max(self._paused_until, now + asked)
+        self._refusals += 1
+
+    def cut(self) -> None:
+        """Take note that a request was cut off: what became of it is not known."""
+        self._may_hold = self._must_read = True
+
+    def let_go(self) -> None:
+        """Hold no more, whatever the Lease says: everything was withdrawn, or lost."""
+        self.valid_until = -math.inf
+
+    def decide(self, now: float, delay_seconds: float, stamp: str) -> Decision:
+        """Return what to do at `now`.
+
+        :param delay_seconds: how long this candidate lets others go first once the Lease is free.
+        :param stamp: the wall clock as a MicroTime, for people and for electors that compare records.
+        """
+        timing, holds, seen = self.timing, self.holds(now), self.seen
+        left = self.valid_until - now if holds else math.inf
+        if now < self._paused_until:
+            return Wait(until=min(self._paused_until, now + left))
+        timeout = timing.attempt_seconds(left) if holds else timing.acquire_seconds
+        if seen is None or self._must_read:
+            return Read(timeout_seconds=timeout)
+        record = seen.record or Record()
+        if self.is_ours:
+            due = self._renewed_at + timing.retry_seconds
+            if holds and now < due:
+                return Wait(until=min(due, self.valid_until))
+            renewed = evolve(record, duration_seconds=timing.lease_seconds, renew_time=stamp)
+            return Write(record=renewed, lease=seen.lease, acquires=False, timeout_seconds=timeout)
+        due = now if holds else seen.free_at + delay_seconds
+        if now < due:
+            return Wait(until=due)
+        acquired = Record(
+            holder=self.identity,
+            duration_seconds=timing.lease_seconds,
+            acquire_time=stamp,
+            renew_time=stamp,
+            transitions=record.transitions + (seen.record is not None),
+        )
+        return Write(record=acquired, lease=seen.lease, acquires=True, timeout_seconds=timeout)
+
+    def decide_release(self, now: float, stamp: str) -> Decision | None:
+        """Return what is left to do before nobody has to wait for this candidate; None when that is all.
+
+        A pause goes on; timeouts are the caller's: it knows how long it may take.
+        """
+        if now < self._paused_until:
+            return Wait(until=self._paused_until)
+        if not self.may_be_ours:
+            return None
+        if self._must_read or self._may_hold or self.seen is None:
+            return Read(timeout_seconds=self.timing.acquire_seconds)
+        assert self.seen.record is not None  # it is ours
+        released = evolve(
+            self.seen.record,
+            holder="",
+            duration_seconds=RELEASED_DURATION_SECONDS,
+            acquire_time=stamp,
+            renew_time=stamp,
+        )
+        return Write(
+            record=released, lease=self.seen.lease, acquires=False, timeout_seconds=self.timing.acquire_seconds
+        )
+
+    def _observe(self, lease: Mapping[str, object] | None, version: str, now: float) -> None:
+        record = None if lease is None else read_record(lease)
+        self.seen = observe(self.seen, record, lease, version, now=now, default_seconds=self.timing.lease_seconds)
+        if self.seen.holder not in ("", self.identity):
+            self.valid_until = -math.inf
+
+    def _pause(self, now: float, stretch: float) -> None:
+        longest = self.timing.retry_seconds / 2
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** min(self._refusals, 16), longest)
+        self._paused_until = now + pause * stretch

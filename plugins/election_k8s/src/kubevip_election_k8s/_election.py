@@ -1,0 +1,135 @@
+"""The election as the core sees it: a candidacy for a group is one for the Lease that elects for the group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from random import Random
+
+from anyio import CancelScope, Event
+from anyio.abc import TaskGroup
+
+from kubevip import Candidacy
+from kubevip_election_k8s._candidate import Candidate
+from kubevip_election_k8s._clock import Clock
+from kubevip_election_k8s._config import Scope
+from kubevip_election_k8s._elector import Elector
+from kubevip_election_k8s._last_will import LastWill
+from kubevip_election_k8s._lease_name import LeaseName, lease_of_group
+from kubevip_election_k8s._timing import Timing
+from kubevip_election_k8s._watching import LeaseWatch
+from kubevip_k8s import Api, JsonObject
+
+#: Leases of one election with `scope: service` bear it, with the name that theirs are derived from.
+SCOPE_LABEL = "kubevip.io/election"
+
+
+class LeaseElection:
+    """Elects on one Lease, or on one for each group. Runs in a task group of its opener."""
+
+    def __init__(
+        self,
+        lease: LeaseName,
+        scope: Scope,
+        api: Api,
+        tasks: TaskGroup,
+        *,
+        identity: str,
+        node: str,
+        timing: Timing,
+        clock: Clock,
+        rng: Random,
+        will: LastWill,
+        last_terms: MutableMapping[str, int],
+    ) -> None:
+        """Prepare; nothing happens before `run`.
+
+        :param identity: what this process is called in a Lease; nobody else's, ever.
+        :param last_terms: by group, the last term that this process has reported.
+        """
+        self._lease, self._scope, self._api, self._identity, self._node = lease, scope, api, identity, node
+        self._timing, self._clock, self._rng, self._will, self._last_terms = timing, clock, rng, will, last_terms
+        self._electors: dict[str, Elector] = {}
+        self._scopes: dict[str, CancelScope] = {}
+        self._tasks = tasks
+        self._is_wanted = Event()
+        is_shared = scope is Scope.LEASE
+        selector = {"fieldSelector": f"metadata.name={lease.name}"} if is_shared else {"labelSelector": self._label}
+        self._watch = LeaseWatch(api, lease.namespace, selector, self._told, self._listed, timing=timing, rng=rng)
+
+    @property
+    def _label(self) -> str:
+        return f"{SCOPE_LABEL}={self._lease.name[:63].rstrip('-.')}"
+
+    async def run(self) -> None:
+        """Follow the Leases from the first candidacy on, until cancelled."""
+        await self._is_wanted.wait()
+        await self._watch.run()
+
+    async def campaign(self, candidacy: Candidacy) -> None:
+        """Stand until cancelled; returns with the Lease released, unless another group still needs it."""
+        lease = self._lease if self._scope is Scope.LEASE else lease_of_group(self._lease, candidacy.group)
+        elector = self._elector_of(lease)
+        self._is_wanted.set()
+        try:
+            await elector.stand(candidacy)
+        finally:
+            if elector.is_idle and self._scope is Scope.SERVICE and self._electors.get(lease.name) is elector:
+                del self._electors[lease.name]
+                self._scopes.pop(lease.name).cancel()
+
+    def status(self) -> Mapping[str, object]:
+        """Return leader, term (the Lease's transitions) and what is wrong, JSON-compatible.
+
+        With `scope: service` each group has its own leader, and only the number of Leases is told.
+        """
+        electors = tuple(self._electors.values())
+        problems = {elector.problem: None for elector in electors if elector.problem}
+        described: dict[str, object] = {
+            "lease": str(self._lease),
+            "identity": self._identity,
+            "leases": len(electors),
+            "warnings": [*problems, *filter(None, (self._watch.problem,))],
+        }
+        if self._scope is Scope.LEASE and electors:
+            candidate, now = electors[0].candidate, self._clock.now()
+            holds = candidate.holds(now)
+            described |= {
+                "leader": self._node if holds else None if candidate.is_ours else candidate.holder_node,
+                "term": candidate.transitions,
+                "lease_seconds_left": round(candidate.valid_until - now, 3) if holds else None,
+            }
+        if problems and not any(elector.candidate.holds(self._clock.now()) for elector in electors):
+            described["waiting"] = f"waiting for the API: {next(iter(problems))}"
+        return described
+
+    def _elector_of(self, lease: LeaseName) -> Elector:
+        if (found := self._electors.get(lease.name)) is not None:
+            return found
+        elector = self._electors[lease.name] = Elector(
+            lease,
+            Candidate(self._identity, self._timing),
+            self._api,
+            node=self._node,
+            clock=self._clock,
+            rng=self._rng,
+            labels=dict([self._label.split("=")]) if self._scope is Scope.SERVICE else {},
+            last_terms=self._last_terms,
+            bequeath=self._will.set,
+        )
+        self._scopes[lease.name] = scope = CancelScope()
+        self._tasks.start_soon(_run_in, scope, elector)
+        return elector
+
+    def _told(self, name: str, lease: JsonObject | None, version: str) -> None:
+        if (elector := self._electors.get(name)) is not None:
+            elector.told(lease, version)
+
+    def _listed(self, names: frozenset[str], version: str) -> None:
+        for name, elector in self._electors.items():
+            if name not in names and self._scope is Scope.LEASE:  # others may be there without the label
+                elector.told(None, version)
+
+
+async def _run_in(scope: CancelScope, elector: Elector) -> None:
+    with scope:
+        await elector.run()

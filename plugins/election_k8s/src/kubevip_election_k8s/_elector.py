@@ -1,0 +1,279 @@
+"""Input and output of one candidate: requests, timers, reports to every group that the Lease elects a holder for.
+
+What is decided is the candidate's. There is one elector for a Lease, however many groups name it, so a thousand groups
+cost one renewal.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, MutableMapping
+from random import Random
+
+from anyio import CancelScope, get_cancelled_exc_class, move_on_after
+from attrs import define
+
+from kubevip import Candidacy, Cause, Following, Latest, Leading
+from kubevip_election_k8s._candidate import Candidate, Decision, Read, Wait, Write
+from kubevip_election_k8s._clock import Clock, in_loop_time
+from kubevip_election_k8s._lease_name import LeaseName
+from kubevip_election_k8s._record import write_record
+from kubevip_k8s import (
+    LEASES,
+    AlreadyExists,
+    Api,
+    ApiError,
+    Conflict,
+    Forbidden,
+    JsonObject,
+    NotFound,
+    Refused,
+    TooManyRequests,
+    Unauthorized,
+)
+
+logger = logging.getLogger("kubevip.lease")
+
+#: Candidates of a free Lease spread out over this, so that most of them see that it is taken before they ask.
+SPREAD_SECONDS = 0.02
+
+#: A node that cannot serve a single group of the Lease lets all others go first for so long, and one that is half well
+#: for half of it: when nobody is fit, somebody still holds.
+UNFIT_SECONDS = 2.0
+
+#: Each node that a group would rather be on has so much of a start over the next.
+PREFERENCE_SECONDS, FURTHEST_RANK = 0.05, 4
+
+#: The end of a tenure is told again when the clocks have parted by more: the machine slept.
+SLEEP_SECONDS = 0.010
+
+
+#: What the credentials have to permit.
+RIGHTS = "get, list, watch, create, update and patch"
+
+
+@define(eq=False)
+class _Stand:
+    """One group's candidacy; `term` while it leads. `until` and `leader` are what was reported last."""
+
+    candidacy: Candidacy
+    term: int | None = None
+    until: float = -math.inf
+    leader: str | None = None
+
+
+class Elector:
+    """Stands for one Lease while anybody wants it to."""
+
+    def __init__(
+        self,
+        lease: LeaseName,
+        candidate: Candidate,
+        api: Api,
+        *,
+        node: str,
+        clock: Clock,
+        rng: Random,
+        labels: dict[str, str],
+        last_terms: MutableMapping[str, int],
+        bequeath: Callable[[LeaseName, int | None], None],
+    ) -> None:
+        """Prepare; nothing happens before `run`.
+
+        :param labels: what a Lease is labelled with that is written here.
+        :param last_terms: by group, the last term that this process has reported.
+        :param bequeath: keeps the last will: at which count of transitions the Lease is ours, None if it is not.
+        """
+        self.lease, self.candidate, self.problem = lease, candidate, ""
+        self._api, self._node, self._clock, self._rng, self._labels = api, node, clock, rng, labels
+        self._last_terms, self._bequeath = last_terms, bequeath
+        self._stands: list[_Stand] = []
+        self._count = Latest(0)
+        self._news: Latest[object] = Latest(None)
+        self._resting = Latest(True)
+        self._standing: CancelScope | None = None
+        self._cause: Cause | None = None
+        self._before: str | None = None  # the node that held before
+        self._drawn_for, self._spread_seconds = -math.inf, 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody wants anything of it, and nothing is held."""
+        return not self._stands and self._resting.value
+
+    async def stand(self, candidacy: Candidacy) -> None:
+        """Stand for a group until cancelled; whoever leaves last returns when the Lease is released, or in time."""
+        mine = _Stand(candidacy)
+        self._stands.append(mine)
+        self._resting.set(False)
+        self._count.set(len(self._stands))
+        try:
+            self._tell_one(mine, self._clock.now())
+            await Latest(False).wait_until(bool)  # for ever
+        finally:
+            self._stands.remove(mine)
+            self._count.set(len(self._stands))
+            if not self._stands:
+                if self._standing is None:
+                    self._resting.set(True)
+                else:
+                    self._standing.cancel()
+                with move_on_after(candidacy.grace_seconds, shield=True):
+                    await self._resting.wait_until(lambda rests: rests or bool(self._stands))
+
+    def told(self, lease: JsonObject | None, version: str) -> None:
+        """Take note of what a watch or a list said of the Lease."""
+        now = self._clock.now()
+        self.candidate.told(lease, version, now)
+        self._tell(now)
+        self._news.set(object())
+
+    async def run(self) -> None:
+        """Stand whenever somebody wants it, until cancelled. Releases only when nobody wants it any more."""
+        while True:
+            await self._count.wait_until(bool)
+            self._standing = CancelScope()
+            with self._standing:
+                await self._campaign()
+            self.candidate.let_go()
+            await self._release()  # a candidacy that comes meanwhile waits for its end
+            self._standing = None
+            if not self._stands:
+                self._resting.set(True)
+
+    async def _campaign(self) -> None:
+        while True:
+            known, now = self._news.value, self._clock.now()
+            self._tell(now)
+            await self._carry_out(self.candidate.decide(now, self._delay_seconds(), self._clock.stamp()), now, known)
+
+    async def _release(self) -> None:
+        """Let go of the Lease, as long as nobody has to wait for it longer than for its end."""
+        began = self._clock.now()
+        while True:
+            known, now = self._news.value, self._clock.now()
+            decision = self.candidate.decide_release(now, self._clock.stamp())
+            if decision is None or now - began > self.candidate.timing.renew_seconds:
+                self._bequeath(self.lease, None)
+                return
+            await self._carry_out(decision, now, known)
+
+    async def _carry_out(self, decision: Decision, now: float, known: object) -> None:
+        match decision:
+            case Wait(until=until):
+                with move_on_after(until - now):
+                    await self._news.wait_for_change(known)
+            case Read():
+                await self._request(decision)
+            case Write():
+                if decision.acquires:
+                    self._note_cause(now)
+                    self._bequeath(self.lease, decision.record.transitions)
+                await self._request(decision)
+
+    async def _request(self, decision: Read | Write) -> None:
+        candidate, sent_at = self.candidate, self._clock.now()
+        problem = ""
+        try:
+            lease = await self._send(decision)
+        except get_cancelled_exc_class():
+            candidate.cut()
+            raise
+        except (Conflict, AlreadyExists):
+            candidate.conflicted(self._clock.now(), self._stretch())
+        except NotFound as error:
+            if isinstance(decision, Write) and decision.lease is None:
+                problem = self._explain(error)  # not the Lease is missing, but its namespace
+                candidate.failed(self._clock.now(), self._stretch(), is_uncertain=False)
+            else:
+                candidate.is_missing(self._clock.now())
+        except ApiError as error:
+            problem = self._explain(error)
+            asked = error.retry_after_seconds if isinstance(error, TooManyRequests) else None
+            is_certain = isinstance(error, Refused) and error.status < 500
+            candidate.failed(
+                self._clock.now(), self._stretch(), is_uncertain=not is_certain, at_least_seconds=asked or 0.0
+            )
+        else:
+            if isinstance(decision, Read):
+                candidate.has_read(lease, self._clock.now())
+            else:
+                candidate.has_written(lease, sent_at, self._clock.now())
+        if problem != self.problem:
+            logger.log(
+                logging.WARNING if problem else logging.INFO, "lease=%s %s", self.lease, problem or "works again"
+            )
+            self.problem = problem
+
+    async def _send(self, decision: Read | Write) -> JsonObject:
+        namespace, name, seconds = self.lease.namespace, self.lease.name, decision.timeout_seconds
+        if isinstance(decision, Read):
+            return await self._api.request("GET", LEASES.path(namespace, name), timeout_seconds=seconds)
+        if decision.lease is None:
+            fresh = {
+                "apiVersion": LEASES.api_version,
+                "kind": LEASES.kind,
+                "metadata": {"name": name, "namespace": namespace, "labels": self._labels},
+            }
+            body = write_record(fresh, decision.record)
+            return await self._api.request("POST", LEASES.path(namespace), body=body, timeout_seconds=seconds)
+        body = write_record(decision.lease, decision.record)
+        return await self._api.request("PUT", LEASES.path(namespace, name), body=body, timeout_seconds=seconds)
+
+    def _explain(self, error: ApiError) -> str:
+        if isinstance(error, Forbidden | Unauthorized):
+            return f"{error}; needed are {RIGHTS} of leases in namespace {self.lease.namespace}"
+        return str(error)
+
+    def _delay_seconds(self) -> float:
+        """Return how long this node lets others go first."""
+        seen = self.candidate.seen
+        if seen is None or not self._stands:
+            return 0.0
+        if seen.since != self._drawn_for:
+            self._drawn_for, self._spread_seconds = seen.since, self._rng.uniform(0, SPREAD_SECONDS)
+        fitness = max(stand.candidacy.fitness.value for stand in self._stands)
+        rank = min(_rank(self._node, stand.candidacy.placement.prefer) for stand in self._stands)
+        return (
+            self._spread_seconds + (100 - fitness) / 100 * UNFIT_SECONDS + min(rank, FURTHEST_RANK) * PREFERENCE_SECONDS
+        )
+
+    def _stretch(self) -> float:
+        return self._rng.uniform(0.5, 1.0)
+
+    def _note_cause(self, now: float) -> None:
+        seen = self.candidate.seen
+        if seen is None or seen.record is None or self._before is None:
+            self._cause = Cause(why="first", stood_at=in_loop_time(now, self._clock))
+            return
+        why = f"{self._before} is silent" if seen.holder else f"{self._before} let go"
+        self._cause = Cause(
+            why=why, silent_since=in_loop_time(seen.since, self._clock), stood_at=in_loop_time(now, self._clock)
+        )
+
+    def _tell(self, now: float) -> None:
+        """Report to every group what has changed."""
+        self._before = self.candidate.holder_node or self._before
+        for stand in tuple(self._stands):
+            self._tell_one(stand, now)
+
+    def _tell_one(self, stand: _Stand, now: float) -> None:
+        if self.candidate.holds(now):
+            until = in_loop_time(self.candidate.valid_until, self._clock)
+            if stand.term is None:
+                stand.term = max(self._last_terms.get(stand.candidacy.group, 0), self.candidate.transitions) + 1
+                self._last_terms[stand.candidacy.group] = stand.term
+            elif abs(until - stand.until) < SLEEP_SECONDS:
+                return
+            stand.until = until
+            stand.candidacy.report(Leading(term=stand.term, valid_until=until, cause=self._cause))
+            return
+        leader = None if self.candidate.is_ours else self.candidate.holder_node
+        if stand.term is not None or leader != stand.leader:
+            stand.term, stand.leader = None, leader
+            stand.candidacy.report(Following(leader=leader))
+
+
+def _rank(node: str, prefer: tuple[str, ...]) -> int:
+    return prefer.index(node) if node in prefer else len(prefer)

@@ -1,0 +1,70 @@
+"""What a holder leaves to be done, should its process die: the release of its Leases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from itertools import count
+
+from anyio import Event, sleep
+
+from kubevip import Will
+from kubevip_election_k8s import _goodbye
+from kubevip_election_k8s._lease_name import LeaseName
+from kubevip_k8s import LEASES
+
+#: Changes are collected for so long: a thousand Leases that are acquired at once are one will, or a few.
+COLLECT_SECONDS = 0.02
+
+#: Each instance of the election in this process leaves a will of its own, under an order of its own.
+_orders: set[int] = set()
+
+
+class LastWill:
+    """Keeps the will of one instance up to date."""
+
+    def __init__(self, leave: Will, identity: str, access: Callable[[], Mapping[str, object] | None]) -> None:
+        """Prepare; nothing is left yet.
+
+        :param access: how the API is reached now (see `_goodbye.make`), None if a will cannot reach it.
+        """
+        self._leave, self._identity, self._access = leave, identity, access
+        self._held: dict[LeaseName, bytes] = {}
+        self._changed = Event()
+        self._order = 0
+
+    @contextmanager
+    def left(self) -> Generator[None]:
+        """Have the Leases released while the body runs; whoever leaves it alive has released what was held."""
+        self._order = next(order for order in count(_goodbye.ORDER) if order not in _orders)
+        _orders.add(self._order)
+        try:
+            yield
+        finally:
+            _orders.discard(self._order)
+            self._leave(self._order, _goodbye.FUNCTION, None)
+
+    def set(self, lease: LeaseName, transitions: int | None) -> None:
+        """Have `lease` released if it is ours and has changed hands so often; None: have it not released."""
+        if transitions is not None:
+            self._held[lease] = _goodbye.patch(self._identity, transitions)
+        else:
+            self._held.pop(lease, None)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Leave the will whenever it has changed, until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed = Event()
+            self.leave()
+            await sleep(COLLECT_SECONDS)
+
+    def leave(self) -> None:
+        """Leave the will as it is now."""
+        access = self._access() if self._held else None
+        will = None
+        if access is not None:
+            patches = [(LEASES.path(lease.namespace, lease.name), patch) for lease, patch in self._held.items()]
+            will = _goodbye.make(access, patches)
+        self._leave(self._order, _goodbye.FUNCTION, will)

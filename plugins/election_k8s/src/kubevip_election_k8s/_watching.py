@@ -1,0 +1,110 @@
+"""Follows Leases, so that a release, a takeover or a deletion is noticed at once.
+
+A list, then a watch from its version, for ever. It hides nothing: what it misses is noticed when a Lease is up, because
+writes are compare-and-swap. It never waits longer than the retry period before it asks again: a follower that hears
+nothing takes over late. (Copies of other objects can wait for half a minute; those are the reflector's.)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import cast
+
+from anyio import sleep
+
+from kubevip_election_k8s._record import name_of, version_of
+from kubevip_election_k8s._timing import Timing
+from kubevip_k8s import LEASES, Api, ApiError, JsonObject, ServerError, error_of_status
+
+logger = logging.getLogger("kubevip.lease")
+
+FIRST_PAUSE_SECONDS = 0.05
+
+#: How long the server keeps a watch open; stretched by up to two, so that not all of a cluster come back together.
+WATCH_SECONDS = 300.0
+
+
+class LeaseWatch:
+    """Tells what becomes of the Leases of a namespace that a selector picks."""
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        selector: Mapping[str, str],
+        told: Callable[[str, JsonObject | None, str], None],
+        listed: Callable[[frozenset[str], str], None],
+        *,
+        timing: Timing,
+        rng: Random,
+    ) -> None:
+        """Prepare; nothing happens before `run`.
+
+        :param selector: the query's `fieldSelector` or `labelSelector`.
+        :param told: called with the name, the Lease (None: deleted) and the version of each that was listed or changed.
+        :param listed: called after a list, with the names of all Leases there are, and the list's version.
+        """
+        self.problem = ""
+        self._api, self._path, self._selector = api, LEASES.path(namespace), selector
+        self._told, self._listed, self._timing, self._rng = told, listed, timing, rng
+
+    async def run(self) -> None:
+        """Follow them until cancelled."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                version = await self._list()
+                self._note("")
+                await self._follow(version)
+                pause = FIRST_PAUSE_SECONDS
+            except ApiError as error:
+                self._note(str(error))
+            await sleep(pause * self._rng.uniform(0.5, 1.0))
+            pause = min(2 * pause, self._timing.retry_seconds)
+
+    async def _list(self) -> str:
+        listing = await self._api.request(
+            "GET", self._path, query=self._selector, timeout_seconds=self._timing.renew_seconds
+        )
+        version, found = version_of(listing), set[str]()
+        items = listing.get("items")
+        for item in cast("list[object]", items) if isinstance(items, list) else ():
+            if isinstance(item, dict) and (name := name_of(lease := cast("JsonObject", item))):
+                found.add(name)
+                self._told(name, lease, version_of(lease))
+        self._listed(frozenset(found), version)
+        return version
+
+    async def _follow(self, version: str) -> None:
+        query = {
+            **self._selector,
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(int(WATCH_SECONDS * self._rng.uniform(1, 2))),
+        }
+        # A Lease that is held changes each retry period, so a watch that is silent for longer than one lasts is dead.
+        async with self._api.watch(self._path, query=query, idle_seconds=2.0 * self._timing.lease_seconds) as events:
+            async for event in events:
+                lease = event.get("object")
+                if not isinstance(lease, dict):
+                    raise ServerError(500, "", "an event of the watch has no object")
+                self._take(str(event.get("type")), cast("JsonObject", lease))
+
+    def _take(self, kind: str, lease: JsonObject) -> None:
+        if kind == "ERROR":
+            code = lease.get("code")
+            raise error_of_status(code if isinstance(code, int) else 500, lease)
+        if kind in ("ADDED", "MODIFIED"):
+            self._told(name_of(lease), lease, version_of(lease))
+        elif kind == "DELETED":
+            self._told(name_of(lease), None, version_of(lease))
+
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            if problem:
+                logger.warning("the watch of leases is broken: %s", problem)
+            else:
+                logger.info("the watch of leases works again")
+            self.problem = problem

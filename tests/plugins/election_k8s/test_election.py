@@ -1,0 +1,435 @@
+"""Electors on one Lease, in virtual time: who holds when, what is written, what is asked."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import current_time, fail_after, move_on_after, sleep
+from attrs import evolve
+from tests.plugins.election_k8s.leases import COLLECTION, Leases
+from tests.plugins.election_k8s.nodes import CONFIG, Node, Stand, running
+
+from kubevip import Following, Leading, Placement
+from kubevip_election_k8s._config import LeaseConfig, Scope
+
+pytestmark = pytest.mark.anyio
+
+LEASE = "lock"
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+@pytest.fixture
+def server() -> Leases:
+    return Leases()
+
+
+async def opened(stack: AsyncExitStack, server: Leases, folder: Path, *names: str, **more: Any) -> list[Node]:
+    return [
+        await stack.enter_async_context(running(server, name, folder, seed=seed, **more))
+        for seed, name in enumerate(names, 1)
+    ]
+
+
+async def led(*stands: Stand) -> Stand:
+    """Wait until one of them holds."""
+    with fail_after(60):
+        while not (holding := [stand for stand in stands if stand.holds]):
+            await sleep(0.005)
+    assert len(holding) == 1
+    return holding[0]
+
+
+async def test_the_first_node_creates_the_lease_as_client_go_would(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        leading = await stand.leads()
+        spec = server.objects[LEASE]["spec"]
+        assert re.fullmatch(r"n1_1-[0-9a-f]{10}", spec["holderIdentity"])
+        assert (spec["leaseDurationSeconds"], spec["leaseTransitions"]) == (5, 0)
+        for time in (spec["acquireTime"], spec["renewTime"]):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
+        sent_at = next(at for at, method, _ in n1.way.requests if method == "POST")
+        assert leading.valid_until == pytest.approx(sent_at + 3)
+        assert leading.cause is not None
+        assert leading.cause.why == "first"
+
+
+async def test_a_holder_renews_each_retry_period_and_its_followers_ask_for_nothing(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        await sleep(1)
+        n1.way.requests.clear()
+        n2.way.requests.clear()
+        await sleep(60)
+        assert 59 <= len(n1.way.requests) <= 61
+        assert n2.way.requests == []
+        assert first.holds
+        assert second.last.value == Following(leader="n1")
+        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+        spec = server.objects[LEASE]["spec"]
+        assert spec["leaseTransitions"] == 0
+        assert spec["acquireTime"] < spec["renewTime"]
+
+
+async def test_a_release_is_followed_within_a_few_milliseconds(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2, n3 = await opened(stack, server, tmp_path, "n1", "n2", "n3")
+        first = n1.stand()
+        await first.leads()
+        others = [n2.stand(), n3.stand()]
+        for other in others:
+            await other.follows()
+        await sleep(2.5)
+        asked = current_time()
+        await first.stop()
+        released = server.writes[-1][2]["spec"]
+        assert (released["holderIdentity"], released["leaseDurationSeconds"]) == ("", 1)
+        holding = await led(*others)
+        assert current_time() - asked < 0.05
+        assert server.objects[LEASE]["spec"]["leaseTransitions"] == 1
+        cause = (await holding.leads()).cause
+        assert cause is not None
+        assert cause.why == "n1 let go"
+
+
+async def test_a_lost_holder_has_stopped_before_another_takes_over_within_six_seconds(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        await sleep(10.3)
+        cut_at, n1.way.is_cut = current_time(), True
+        with fail_after(7):
+            taken = await second.leads()
+        assert current_time() - cut_at <= 6
+        assert not first.holds
+        silent_since = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        assert current_time() - silent_since >= 1.9  # the time to withdraw
+        assert taken.cause is not None
+        assert taken.cause.why == "n1 is silent"
+        n1.way.is_cut = False
+        assert await first.follows() == Following(leader="n2")
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 1.9])
+async def test_a_stall_shorter_than_the_deadline_never_ends_the_tenure(
+    server: Leases, tmp_path: Path, seconds: float
+) -> None:
+    """What is sent right before the stall has to be renewed one deadline later, at the latest."""
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        for offset in range(20):
+            await sleep(5 + 0.05 * offset)
+            n1.way.stall()
+            await sleep(seconds)
+            n1.way.flow()
+            await sleep(1)
+            assert stand.holds
+        assert {now.term for now in stand.reports if isinstance(now, Leading)} == {1}
+
+
+async def test_a_stall_just_under_the_deadline_after_a_renewal_is_survived(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        held = await stand.leads()
+        n1.way.stall()
+        await sleep(held.valid_until - current_time() - 0.05)
+        n1.way.flow()
+        await sleep(1)
+        assert stand.holds
+        assert {now.term for now in stand.reports if isinstance(now, Leading)} == {1}
+
+
+async def test_answers_that_are_lost_after_the_deed_cost_nothing(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        for _ in range(10):
+            await sleep(4)
+            n1.way.is_deaf = True
+            await sleep(1.6)
+            n1.way.is_deaf = False
+            await sleep(1)
+            assert stand.holds
+
+
+async def test_a_holder_that_comes_back_after_its_deadline_leads_in_another_term(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        first = await stand.leads()
+        n1.way.is_failing = True
+        await sleep(10)
+        assert not stand.holds
+        assert stand.last.value == Following()
+        n1.way.is_failing = False
+        second = await stand.leads()
+        assert second.term > first.term
+        assert server.objects[LEASE]["spec"]["leaseTransitions"] == 0
+
+
+async def test_a_deleted_lease_is_written_again_by_its_holder_and_nobody_else(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        for _ in range(5):
+            await sleep(1.37)
+            server.delete(LEASE)
+            await sleep(0.01)
+            assert server.holder(LEASE).startswith("n1_")
+        assert first.holds
+        assert not any(isinstance(now, Leading) for now in second.reports)
+        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+
+
+async def test_a_lease_deleted_behind_a_holder_that_is_cut_off_is_taken_when_it_must_have_stopped(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        n1.way.is_cut = True
+        await sleep(0.5)
+        server.delete(LEASE)
+        await second.leads()
+        assert not first.holds
+        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        assert current_time() >= ended + 1.9
+
+
+async def test_a_lease_emptied_by_hand_stays_with_its_holder(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        server.edit(LEASE, holderIdentity="")
+        await sleep(0.05)
+        assert first.holds
+        assert server.holder(LEASE).startswith("n1_")
+        assert not any(isinstance(now, Leading) for now in second.reports)
+
+
+async def test_a_holder_that_finds_another_identity_stops_at_once(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        server.edit(LEASE, holderIdentity="n9_1", renewTime="2026-01-01T00:00:00.000000Z")
+        with fail_after(0.01):
+            assert await stand.follows() == Following(leader="n9")
+
+
+async def test_a_process_waits_for_its_predecessor_on_the_same_node_to_run_out(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path, seed=1) as before:
+        stand = before.stand()
+        await stand.leads()
+    killed_at, identity = current_time(), server.holder(LEASE)
+    async with running(server, "n1", tmp_path, seed=2) as after:
+        again = after.stand()
+        await again.leads()
+        assert 4.9 < current_time() - killed_at < 5.1
+        assert server.holder(LEASE) != identity
+        assert server.holder(LEASE).startswith("n1_")
+
+
+async def test_a_thousand_groups_cost_one_renewal(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stands = [n1.stand(f"group-{number}") for number in range(1000)]
+        for stand in stands:
+            await stand.leads()
+        n1.way.requests.clear()
+        await sleep(10)
+        assert 9 <= len(n1.way.requests) <= 11
+        assert all(stand.holds for stand in stands)
+        await stands[0].stop()
+        assert server.holder(LEASE)
+        again = n1.stand("group-0")
+        assert (await again.leads()).term > (
+            stands[0].reports[0].term if isinstance(stands[0].reports[0], Leading) else 0
+        )
+
+
+async def test_with_a_lease_for_each_group_groups_are_held_by_different_nodes(server: Leases, tmp_path: Path) -> None:
+    config = evolve(CONFIG, scope=Scope.SERVICE)
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2", config=config)
+        a1, b2 = n1.stand("a"), n2.stand("b")
+        await a1.leads()
+        await b2.leads()
+        a2, b1 = n2.stand("a"), n1.stand("b")
+        await sleep(20)
+        assert [stand.holds for stand in (a1, a2, b1, b2)] == [True, False, False, True]
+        assert sorted(server.objects) == ["lock-a", "lock-b"]
+        assert server.objects["lock-a"]["metadata"]["labels"] == {"kubevip.io/election": "lock"}
+        asked = current_time()
+        await a1.stop()
+        await a2.leads()
+        assert current_time() - asked < 0.05
+        assert b2.holds
+
+
+async def test_a_node_that_is_unfit_lets_others_go_first_and_holds_when_there_is_nobody(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2, n3 = await opened(stack, server, tmp_path, "n1", "n2", "n3")
+        first = n1.stand()
+        await first.leads()
+        unfit, fit = n2.stand(), n3.stand()
+        unfit.fitness.set(0)
+        await unfit.follows()
+        await fit.follows()
+        await first.stop()
+        assert await led(unfit, fit) is fit
+        await fit.stop()
+        began = current_time()
+        await unfit.leads()
+        assert 1.9 < current_time() - began < 2.5
+
+
+async def test_a_preferred_node_goes_first(server: Leases, tmp_path: Path) -> None:
+    placement = Placement(prefer=("n3", "n2"))
+    async with AsyncExitStack() as stack:
+        n1, n2, n3 = await opened(stack, server, tmp_path, "n1", "n2", "n3")
+        first = n1.stand(placement=placement)
+        await first.leads()
+        others = [n2.stand(placement=placement), n3.stand(placement=placement)]
+        for other in others:
+            await other.follows()
+        await first.stop()
+        assert (await led(*others)).node.name == "n3"
+
+
+async def test_a_node_whose_watch_is_dead_takes_over_in_time_all_the_same(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        n2.way.watch_is_deaf = True
+        await sleep(30)
+        assert first.holds
+        n1.way.is_cut = True
+        with fail_after(12):
+            await second.leads()
+        assert not first.holds
+
+
+async def test_an_api_that_is_away_is_asked_a_few_times_a_second_at_most(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        n1.way.is_cut = True
+        await sleep(10)
+        n1.way.requests.clear()
+        await sleep(60)
+        assert len(n1.way.requests) < 60 * 6
+        status = n1.election.status()
+        assert status["waiting"] == "waiting for the API: refused"
+
+
+async def test_a_clock_that_is_wrong_by_hours_changes_nothing(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        n1.clock.skew, n2.clock.skew = -7200, 7200
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        await sleep(20)
+        assert first.holds
+        assert not second.holds
+
+
+async def test_a_machine_that_slept_finds_its_tenure_over(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        first = await stand.leads()
+        n1.way.stall()
+        n1.clock.offset += 10
+        await sleep(1.1)
+        assert not stand.holds
+        n1.way.flow()
+        assert (await stand.leads()).term > first.term
+
+
+async def test_stopping_while_the_api_is_away_returns_within_the_grace(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        n1.way.stall()
+        with move_on_after(1.1) as late:
+            await stand.stop()
+        assert not late.cancelled_caught
+
+
+async def test_a_release_follows_a_renewal_that_is_still_under_way(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        n1.way.latency = 0.1
+        await sleep(1.05)  # the renewal is on its way
+        await stand.stop()
+        assert server.holder(LEASE) == ""
+
+
+async def test_status_tells_leader_term_and_what_is_left(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        held, followed = dict(n1.election.status()), dict(n2.election.status())
+        assert 0 < held.pop("lease_seconds_left") <= 3  # type: ignore[operator]
+        assert held == {"lease": "kube-system/lock", "identity": server.holder(LEASE), "leases": 1, "warnings": [],
+                        "leader": "n1", "term": 0}  # fmt: skip
+        assert (followed["leader"], followed["term"], followed["lease_seconds_left"]) == ("n1", 0, None)
+
+
+async def test_the_will_says_who_holds_before_the_lease_is_asked_for(server: Leases, tmp_path: Path) -> None:
+    wills: list[tuple[int, str, bytes | None]] = []
+    async with running(server, "n1", tmp_path, will=lambda *will: wills.append(will)) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        await sleep(0.1)
+        order, function, payload = wills[-1]
+        assert (order, function) == (120, "kubevip_election_k8s._goodbye:say")
+        assert payload is not None
+        assert f"{COLLECTION}/{LEASE}" in payload.decode()
+        assert server.holder(LEASE) in payload.decode()
+        await stand.stop()
+        await sleep(0.1)
+        assert wills[-1][2] is None
+
+
+def test_a_config_of_one_lease_is_the_default() -> None:
+    assert LeaseConfig().scope is Scope.LEASE
