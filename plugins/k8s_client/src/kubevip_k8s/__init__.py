@@ -2,6 +2,7 @@
 
 from kubevip_k8s._access import Access
 from kubevip_k8s._api import JSON, JSON_PATCH, MERGE_PATCH, Api, JsonObject
+from kubevip_k8s._control_plane import open_control_plane_api, ways
 from kubevip_k8s._errors import (
     AlreadyExists,
     ApiError,
@@ -78,4 +79,6 @@ __all__ = [
     "as_text",
     "error_of_status",
     "open_api",
+    "open_control_plane_api",
+    "ways",
 ]
