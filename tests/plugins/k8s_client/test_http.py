@@ -254,3 +254,13 @@ async def test_a_watch_that_is_refused_is_an_error_on_entering(tmp_path: Path):
             with pytest.raises(Exception, match="410 Expired"):
                 async with api.watch("/x", query={}, idle_seconds=5):
                     pass
+
+
+async def test_the_credentials_in_use_can_be_had_and_show_no_secret(tmp_path: Path):
+    async with serving(answer(200, {})) as server:
+        async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
+            await api.request("GET", "/version", timeout_seconds=5)
+            credentials = api.credentials
+    assert credentials is not None
+    assert (credentials.server, credentials.authorization) == (f"http://127.0.0.1:{server.port}", "Bearer secret-1")
+    assert "secret" not in repr(credentials)

@@ -1,6 +1,6 @@
 """Kubernetes for kubevip's plugins: access to the API and copies of its objects, in raw JSON."""
 
-from kubevip_k8s._access import Access
+from kubevip_k8s._access import Access, Credentials
 from kubevip_k8s._api import JSON, JSON_PATCH, MERGE_PATCH, Api, JsonObject
 from kubevip_k8s._control_plane import open_control_plane_api, ways
 from kubevip_k8s._errors import (
@@ -21,7 +21,7 @@ from kubevip_k8s._errors import (
     Unreachable,
     error_of_status,
 )
-from kubevip_k8s._http import open_api
+from kubevip_k8s._http import HttpApi, open_api
 from kubevip_k8s._json import as_mapping, as_sequence, as_text
 from kubevip_k8s._reflection import Change, ChangeKind, Key
 from kubevip_k8s._reflector import Reflector
@@ -59,8 +59,10 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Conflict",
+    "Credentials",
     "Forbidden",
     "Gone",
+    "HttpApi",
     "Invalid",
     "JsonObject",
     "Key",

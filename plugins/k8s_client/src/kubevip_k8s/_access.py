@@ -31,13 +31,18 @@ class Access:
 class Credentials:
     """What an `Access` amounts to at a moment. Secrets are left out of its representation.
 
-    `authorization` is the header's value. `tls_digest` stands for certificates and key: a TLS context cannot be
-    compared. A change of one of the `files` tells that all of it is to be read again.
+    `authorization` is the header's value; where it was read from a `token_file`, that has the newest. `authority`,
+    `certificate` and `key` are PEM, "" where there is none. A change of one of the `files` tells that all of it is to
+    be read again.
     """
 
     server: str
     authorization: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
     tls_server_name: str | None = None
-    tls_digest: str = ""
+    authority: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+    is_verified: bool = True
     proxy: str | None = field(default=None, repr=False)
     files: tuple[Path, ...] = ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +75,12 @@ def _credentials(access: Access, settings: Any, authorization: str | None) -> Cr
     return Credentials(
         server=server,
         authorization=authorization.strip() if authorization else None,
+        token_file=SERVICE_ACCOUNT / "token" if access.kubeconfig is None else None,
         tls_server_name=access.tls_server_name or settings.tls_server_name,
-        tls_digest=_digest(settings),
+        authority=_text(settings.ssl_ca_cert),
+        certificate=_text(settings.cert_file),
+        key=_text(settings.key_file),
+        is_verified=bool(settings.verify_ssl),
         proxy=settings.proxy or proxy_for(server, os.environ),
         files=tuple(_files(access, settings)),
     )
@@ -100,12 +103,8 @@ def _tls_files(settings: Any) -> list[Path]:
     return [Path(name) for name in (settings.ssl_ca_cert, settings.cert_file, settings.key_file) if name]
 
 
-def _digest(settings: Any) -> str:
-    """Return what changes when certificates or key do."""
-    digest = sha256(b"" if settings.verify_ssl else b"unverified")
-    for file in _tls_files(settings):
-        digest.update(sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+def _text(file: str | None) -> str:
+    return Path(file).read_text(encoding="ascii", errors="replace") if file else ""
 
 
 def _files(access: Access, settings: Any) -> Iterable[Path]:

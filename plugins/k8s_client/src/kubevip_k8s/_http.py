@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from anyio import create_task_group, fail_after
 
-from kubevip_k8s._api import JSON, NO_QUERY, Api, JsonObject
+from kubevip_k8s._api import JSON, NO_QUERY, JsonObject
 from kubevip_k8s._errors import BadAnswer, TimedOut, Unauthorized, Unreachable, error_of_status
 from kubevip_k8s._lines import Lines
 from kubevip_k8s._session import Sessions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from kubevip_k8s._access import Access
+    from kubevip_k8s._access import Access, Credentials
 
 #: An answer is a page of a list at most. An event is one object: etcd stores 1.5 MiB of it, JSON may be longer.
 MOST_ANSWER_BYTES, MOST_EVENT_BYTES, MOST_REFUSAL_BYTES = 64 * 2**20, 8 * 2**20, 2**20
@@ -26,7 +26,7 @@ _CHUNK_BYTES = 2**16
 
 
 @asynccontextmanager
-async def open_api(access: Access) -> AsyncGenerator[Api]:
+async def open_api(access: Access) -> AsyncGenerator[HttpApi]:
     """Open the API as `access` says, until left; nothing is asked of the server by it. Needs asyncio.
 
     Credentials are read at once, and again when their files change or the server refuses them: while a kubeconfig is
@@ -37,7 +37,7 @@ async def open_api(access: Access) -> AsyncGenerator[Api]:
         sessions = Sessions(access)
         tg.start_soon(sessions.follow)
         try:
-            yield _HttpApi(sessions)
+            yield HttpApi(sessions)
         except Exception as error:  # raised below, as it is: callers look for ApiError, not for groups
             failure = error
         tg.cancel_scope.cancel()
@@ -45,9 +45,16 @@ async def open_api(access: Access) -> AsyncGenerator[Api]:
         raise failure
 
 
-class _HttpApi:
+class HttpApi:
+    """An `Api` over HTTP. Made by `open_api`."""
+
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Those in use now; None before they were read."""
+        return self._sessions.credentials
 
     async def request(
         self,
@@ -59,6 +66,7 @@ class _HttpApi:
         content_type: str = JSON,
         timeout_seconds: float,
     ) -> JsonObject:
+        """See `Api.request`."""
         what = f"{method} {path}"
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         try:
@@ -72,6 +80,7 @@ class _HttpApi:
     async def watch(
         self, path: str, *, query: Mapping[str, str], idle_seconds: float
     ) -> AsyncGenerator[AsyncIterator[JsonObject]]:
+        """See `Api.watch`."""
         what = f"watch {path}"
         async with AsyncExitStack() as stack:
             try:

@@ -85,6 +85,11 @@ class Sessions:
             raise NoAccess(*self._error.args)
         return self._session
 
+    @property
+    def credentials(self) -> Credentials | None:
+        """Those in use now; None before they were read."""
+        return self._session.credentials if self._session is not None else None
+
     def doubt(self) -> None:
         """Have the credentials read again now: a server has refused them."""
         self._is_doubted.set()
