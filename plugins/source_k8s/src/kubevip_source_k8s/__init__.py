@@ -1,0 +1,1 @@
+"""Configuration of kubevip from Kubernetes: ConfigMaps, EndpointSlices and Services of type LoadBalancer."""
