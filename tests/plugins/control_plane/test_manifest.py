@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from kubevip import Desired, Kind, NodeCheck
+from kubevip import Desired, Kind, NodeCheck, structure
 from kubevip._cli import main
 from kubevip_control_plane import _credentials
 from kubevip_control_plane._installers import INSTALLERS
 from kubevip_control_plane._manifest_command import _wanted, configure
 from kubevip_control_plane._pod import CAPABILITIES
 from kubevip_control_plane._rights import SERVICE_RIGHTS, config_map_rights, election_rights
+from kubevip_election_k8s._config import LeaseConfig
 from kubevip_source_file._reading import read_configuration
 
 ROOT = Path(__file__).parents[3]
@@ -143,6 +144,14 @@ def test_what_the_check_of_the_api_server_reads_is_there_file_by_file(installer:
     assert {paths[str(path)] for path in files.paths} == {"File"}  # a folder made for want of it would break kubeadm
 
 
+@pytest.mark.parametrize(("installer", "folder"), [("kubeadm", "/etc/kubernetes"), ("k3s", "/etc/rancher/k3s")])
+def test_a_static_pod_sees_every_kubeconfig_that_may_come(installer: str, folder: str) -> None:
+    spec = pod_of(manifest("pod", "--election", "k8s", "--installer", installer))
+    mounted = [it["mountPath"] for it in spec["containers"][0]["volumeMounts"]]
+    assert folder in mounted
+    assert ("/etc/kubernetes/pki/ca.crt" in mounted) is False  # it is in that folder, or of another installer
+
+
 def configuration(*arguments: str) -> Desired:
     text = manifest(*arguments)["ConfigMap"]["data"]["config.yaml"]
     desired, warnings = read_configuration(text.encode(), "config.yaml", {})
@@ -154,11 +163,8 @@ def test_the_lease_is_reached_at_the_node_itself_and_never_through_the_virtual_i
     desired = configuration(*K8S)
     (election,) = (it for it in desired.instances if it.kind is Kind.ELECTION)
     assert election.section.provider == "k8s"
-    assert election.section.data == {
-        "lease": "kube-system/plndr-cp-lock",
-        "server": "https://127.0.0.1:6443",
-        "tlsServerName": "kubernetes",
-    }
+    assert election.section.data == {"lease": "kube-system/plndr-cp-lock", "controlPlane": True}
+    assert structure(election.section, LeaseConfig).control_plane
     assert [(str(it.address), it.interface, it.group) for it in desired.vips] == [
         ("192.168.0.75", "eth0", "api"),
         ("2001:db8::75", "eth0", "api"),

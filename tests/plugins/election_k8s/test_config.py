@@ -7,9 +7,11 @@ from attrs import evolve
 
 from kubevip import Duration, Outlook
 from kubevip._machine import Machine
+from kubevip_election_k8s import _instance
 from kubevip_election_k8s._config import LeaseConfig, Scope
 from kubevip_election_k8s._description import describe
 from kubevip_election_k8s._lease_name import LeaseName, lease_of_group, parse_lease_name
+from kubevip_k8s import Access, own_server
 
 
 def config(lease: float, renew: float, retry: float) -> LeaseConfig:
@@ -81,3 +83,22 @@ def test_a_plan_warns_of_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
 def test_an_address_of_the_api_is_a_url() -> None:
     with pytest.raises(ValueError, match="expected a URL"):
         LeaseConfig(server="127.0.0.1:6443")
+
+
+def test_a_context_belongs_to_a_kubeconfig_that_is_named() -> None:
+    with pytest.raises(ValueError, match="context: is one of a kubeconfig"):
+        LeaseConfig(control_plane=True, context="admin")
+    assert LeaseConfig(control_plane=True, context="admin", kubeconfig=Path("/x")).context == "admin"
+
+
+def test_on_a_control_plane_every_way_is_to_the_nodes_own_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(_instance, "open_control_plane_api", opened.append)
+    monkeypatch.setattr(_instance, "open_api", opened.append)
+    _instance._open_api(LeaseConfig(control_plane=True))
+    _instance._open_api(LeaseConfig(control_plane=True, kubeconfig=Path("/x"), server="https://127.0.0.1:6444"))
+    _instance._open_api(LeaseConfig())
+    found, configured, plain = opened
+    assert found == own_server()
+    assert configured == own_server(Path("/x"), server="https://127.0.0.1:6444")
+    assert plain == Access()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anyio import sleep
 
-from kubevip_k8s import Access, Api, Forbidden, JsonObject, NoAccess, NotFound, open_control_plane_api, ways
+from kubevip_k8s import Access, Api, Forbidden, JsonObject, NoAccess, NotFound, open_control_plane_api, own_server
 from kubevip_k8s._control_plane import REFUSED_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -79,24 +79,24 @@ async def get(api: Api) -> object:
 
 
 def test_it_is_always_the_nodes_own_server_under_the_name_that_its_certificate_bears() -> None:
-    for access in (*ways(), *ways(Path("/tmp/mine.conf"))):
+    for access in (*own_server(), *own_server(Path("/tmp/mine.conf"))):
         assert (access.server, access.tls_server_name) == ("https://127.0.0.1:6443", "kubernetes")
 
 
 def test_the_service_account_comes_first_and_a_configured_file_is_the_only_one() -> None:
-    assert [str(access.kubeconfig or "pod") for access in ways()] == [
+    assert [str(access.kubeconfig or "pod") for access in own_server()] == [
         "pod",
         "/etc/kubernetes/admin.conf",
         "/etc/kubernetes/super-admin.conf",
         "/etc/rancher/k3s/k3s.yaml",
         "/etc/rancher/rke2/rke2.yaml",
     ]
-    assert [access.kubeconfig for access in ways(Path("/tmp/mine.conf"))] == [Path("/tmp/mine.conf")]
+    assert [access.kubeconfig for access in own_server(Path("/tmp/mine.conf"))] == [Path("/tmp/mine.conf")]
 
 
 async def test_files_that_are_not_there_yet_are_awaited() -> None:
     node = Node()
-    async with open_control_plane_api(ways(), node.open) as api:
+    async with open_control_plane_api(own_server(), node.open) as api:
         with pytest.raises(NoAccess, match=r"pod: no such file; admin: no such file;.*rke2: no such file"):
             await get(api)
         node.states["admin"] = "well"
@@ -105,7 +105,7 @@ async def test_files_that_are_not_there_yet_are_awaited() -> None:
 
 async def test_on_the_first_node_super_admin_stands_in_until_admin_has_its_rights() -> None:
     node = Node(admin="forbidden", super_admin="well")
-    async with open_control_plane_api(ways(), node.open) as api:
+    async with open_control_plane_api(own_server(), node.open) as api:
         assert await get(api) == "super-admin"
         assert await get(api) == "super-admin"
         assert node.asked == ["admin", "super-admin", "super-admin"]  # no second refusal within 10 s
@@ -118,7 +118,7 @@ async def test_on_the_first_node_super_admin_stands_in_until_admin_has_its_right
 
 async def test_who_is_refused_and_has_nobody_else_to_be_is_told_and_asks_again() -> None:
     node = Node(admin="forbidden")
-    async with open_control_plane_api(ways(), node.open) as api:
+    async with open_control_plane_api(own_server(), node.open) as api:
         with pytest.raises(Forbidden, match="admin may not"):
             await get(api)
         node.states["admin"] = "well"
@@ -127,7 +127,7 @@ async def test_who_is_refused_and_has_nobody_else_to_be_is_told_and_asks_again()
 
 async def test_what_the_server_answers_otherwise_is_the_answer() -> None:
     node = Node(admin="missing", super_admin="well")
-    async with open_control_plane_api(ways(), node.open) as api:
+    async with open_control_plane_api(own_server(), node.open) as api:
         with pytest.raises(NotFound):
             await get(api)
     assert node.asked == ["admin"]
@@ -135,14 +135,14 @@ async def test_what_the_server_answers_otherwise_is_the_answer() -> None:
 
 async def test_all_that_is_tried_has_the_time_of_one_request() -> None:
     node = Node(admin="forbidden", super_admin="well")
-    async with open_control_plane_api(ways(), node.open) as api:
+    async with open_control_plane_api(own_server(), node.open) as api:
         await get(api)
     assert node.timeouts == [3.0, 2.5, 2.0]
 
 
 async def test_a_watch_is_opened_as_the_first_who_may_and_its_end_is_nobodys_refusal() -> None:
     node = Node(admin="forbidden", super_admin="well")
-    async with open_control_plane_api(ways(), node.open) as api:
+    async with open_control_plane_api(own_server(), node.open) as api:
         async with api.watch("/x", query={}, idle_seconds=10) as events:
             assert [event async for event in events] == [{"as": "super-admin"}]
         with pytest.raises(Forbidden, match="in the middle"):
@@ -152,7 +152,7 @@ async def test_a_watch_is_opened_as_the_first_who_may_and_its_end_is_nobodys_ref
 
 
 async def test_a_watch_that_nobody_may_open_says_why() -> None:
-    async with open_control_plane_api(ways(), Node(admin="forbidden").open) as api:
+    async with open_control_plane_api(own_server(), Node(admin="forbidden").open) as api:
         with pytest.raises(Forbidden, match="admin may not"):
             async with api.watch("/x", query={}, idle_seconds=10):
                 pytest.fail("it was opened")

@@ -18,15 +18,15 @@ class Installer:
     """The folder whose Pods the kubelet runs without being told by any API."""
     check_files: tuple[str, ...]
     """What the check of the API server reads."""
-    kubeconfig: str
-    """The administrator's."""
+    kubeconfigs: str
+    """The folder of the administrator's, which are replaced there, and one of which only the first node has."""
 
 
 INSTALLERS: Mapping[str, Installer] = {
     "kubeadm": Installer(
         static_pods="/etc/kubernetes/manifests",
         check_files=("/etc/kubernetes/pki/ca.crt",),
-        kubeconfig="/etc/kubernetes/admin.conf",
+        kubeconfigs="/etc/kubernetes",
     ),
     **{
         name: Installer(
@@ -35,7 +35,7 @@ INSTALLERS: Mapping[str, Installer] = {
                 f"/var/lib/rancher/{name}/server/tls/{file}"
                 for file in ("server-ca.crt", "client-admin.crt", "client-admin.key")
             ),
-            kubeconfig=f"/etc/rancher/{name}/{name}.yaml",
+            kubeconfigs=f"/etc/rancher/{name}",
         )
         for name in ("k3s", "rke2")
     },

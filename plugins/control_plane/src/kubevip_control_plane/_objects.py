@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 #: kube-vip's names of the Leases, so that whoever replaces it does not get a second holder.
 CONTROL_PLANE_LEASE, SERVICES_LEASE, NAMESPACE_LEASE = "plndr-cp-lock", "plndr-svcs-lock", "plunder-lock"
 
-API_SERVER = "https://127.0.0.1:6443"
-
 
 def pod(wanted: Wanted) -> list[Json]:
     """Return a static Pod for a node of the control plane; it needs no API server to start."""
@@ -91,9 +89,8 @@ def _configuration(wanted: Wanted) -> Json:
         members = [{"name": name, "address": str(address)} for name, address in wanted.members]
         election: Json = {"raft": {"members": members, "pki": "/etc/kubevip-keys"}}
     else:
-        # never through the virtual IP that this is about, nor the cluster IP, which kube-proxy brings up later
-        lease = f"{wanted.namespace}/{CONTROL_PLANE_LEASE}"
-        election = {"k8s": {"lease": lease, "server": API_SERVER, "tlsServerName": "kubernetes"}}
+        # controlPlane: not through the virtual IP that this is about, nor the cluster IP, which comes after it
+        election = {"k8s": {"lease": f"{wanted.namespace}/{CONTROL_PLANE_LEASE}", "controlPlane": True}}
     names = [f"api{index or ''}" for index in range(len(wanted.vips))]
     return {
         "apiVersion": "kubevip/v1",

@@ -27,10 +27,12 @@ def control_plane_spec(wanted: Wanted, *, is_static: bool) -> Json:
             volumes.append(_host("keys", f"{CONFIG_FOLDER}/pki", "Directory", at="/etc/kubevip-keys"))
     else:
         volumes.append(_host("config", CONFIG_FOLDER, "Directory"))
+    folder = wanted.way.kubeconfigs if needs_api and is_static else None
+    if folder is not None:  # whoever may use these may do everything, and so needs no protection from what is beside
+        volumes.append(_host("kubeconfigs", folder, "Directory"))
     for file in wanted.way.check_files:
-        volumes.append(_host(file.rpartition("/")[2].replace(".", "-"), file, "File"))
-    if needs_api and is_static:
-        volumes.append(_host("kubeconfig", wanted.way.kubeconfig, "File"))
+        if folder is None or not file.startswith(f"{folder}/"):
+            volumes.append(_host(file.rpartition("/")[2].replace(".", "-"), file, "File"))
     spec = _spec(wanted, volumes)
     spec["automountServiceAccountToken"] = needs_api and not is_static
     if not is_static:

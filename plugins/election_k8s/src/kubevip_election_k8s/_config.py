@@ -55,10 +55,16 @@ class LeaseConfig:
     """URL of the API, in the place of the kubeconfig's. Never the virtual IP that this election is about."""
     tls_server_name: str | None = None
     """The name that the API's certificate has to bear, where it is not the URL's."""
+    control_plane: bool = False
+    """This is a node of the control plane: ask its own API server, at https://127.0.0.1:6443 under the name kubernetes,
+    whatever the kubeconfig says; without `kubeconfig` as the service account or, as soon as there is one, with
+    kubeadm's admin.conf (super-admin.conf while that is refused), k3s' or rke2's."""
 
     def __attrs_post_init__(self) -> None:
         if not float(self.lease_duration).is_integer():
             raise ValueError(f"leaseDuration: a Lease counts whole seconds, got {self.lease_duration:g} s")
+        if self.control_plane and self.context is not None and self.kubeconfig is None:
+            raise ValueError("context: is one of a kubeconfig, which controlPlane looks for itself; name it, too")
         self.timing  # noqa: B018  its checks are those of this class
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 
@@ -14,7 +14,7 @@ from kubevip_election_k8s._clock import BootClock, Clock
 from kubevip_election_k8s._config import LeaseConfig
 from kubevip_election_k8s._election import LeaseElection
 from kubevip_election_k8s._last_will import LastWill
-from kubevip_k8s import Access, Api, open_api
+from kubevip_k8s import Access, Api, open_api, open_control_plane_api, own_server
 
 #: What makes an identity unlike any other of this node: a state directory that was lost counts from one again.
 UNIQUE_BITS = 40
@@ -27,14 +27,26 @@ _last_terms: dict[tuple[Path, str, str], dict[str, int]] = {}
 @asynccontextmanager
 async def open_instance(config: LeaseConfig, host: Host) -> AsyncGenerator[LeaseElection]:
     """Run the election while the body runs. Nothing is asked of the API before somebody stands."""
+    async with _open_api(config) as api, open_election(config, host, api, BootClock()) as election:
+        yield election
+
+
+def _open_api(config: LeaseConfig) -> AbstractAsyncContextManager[Api]:
+    if config.control_plane:
+        accesses = own_server(
+            config.kubeconfig,
+            context=config.context,
+            server=config.server,
+            tls_server_name=config.tls_server_name,
+        )
+        return open_control_plane_api(accesses)
     access = Access(
         kubeconfig=config.kubeconfig,
         context=config.context,
         server=config.server,
         tls_server_name=config.tls_server_name,
     )
-    async with open_api(access) as api, open_election(config, host, api, BootClock()) as election:
-        yield election
+    return open_api(access)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from kubevip_k8s._access import Access, Credentials
 from kubevip_k8s._api import JSON, JSON_PATCH, MERGE_PATCH, Api, JsonObject
-from kubevip_k8s._control_plane import open_control_plane_api, ways
+from kubevip_k8s._control_plane import open_control_plane_api, own_server
 from kubevip_k8s._errors import (
     AlreadyExists,
     ApiError,
@@ -82,5 +82,5 @@ __all__ = [
     "error_of_status",
     "open_api",
     "open_control_plane_api",
-    "ways",
+    "own_server",
 ]

@@ -33,14 +33,28 @@ REFUSED_SECONDS = 10.0
 OpenApi = Callable[[Access], AbstractAsyncContextManager[Api]]
 
 
-def ways(kubeconfig: Path | None = None, *, server: str = SERVER) -> tuple[Access, ...]:
-    """Return whom this node may be, best first. A kubeconfig that is configured is the only one.
+def own_server(
+    kubeconfig: Path | None = None,
+    *,
+    context: str | None = None,
+    server: str | None = None,
+    tls_server_name: str | None = None,
+) -> tuple[Access, ...]:
+    """Return whom this node may be at its own API server, best first. A kubeconfig that is configured is the only one.
 
     kubeadm from 1.29 on gives `admin.conf` its rights at the end of its first run only, and `super-admin.conf` to the
-    first node to have some until then. `server` is where the node's own API server listens.
+    first node to have some until then. `server` and `tls_server_name`: where it is not `SERVER`, or not so called.
     """
     files = (kubeconfig,) if kubeconfig is not None else (None, *KUBECONFIGS)
-    return tuple(Access(kubeconfig=file, server=server, tls_server_name=SERVER_NAME) for file in files)
+    return tuple(
+        Access(
+            kubeconfig=file,
+            context=context,
+            server=server or SERVER,
+            tls_server_name=tls_server_name or SERVER_NAME,
+        )
+        for file in files
+    )
 
 
 @asynccontextmanager
