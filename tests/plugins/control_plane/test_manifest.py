@@ -200,7 +200,8 @@ def test_rights_are_to_the_lease_and_the_config_map_by_name() -> None:
     assert granted["leases", "update"] == ["plunder-lock"]
     assert granted["configmaps", "watch"] == ["plndr"]
     assert granted["leases", "create"] is None
-    assert {resource for resource, _ in granted} == {"leases", "configmaps", "endpoints", "endpointslices", "events"}
+    resources = {"leases", "configmaps", "services", "endpoints", "endpointslices", "events"}
+    assert {resource for resource, _ in granted} == resources
 
 
 def test_no_right_is_to_everything_or_to_secrets_and_each_says_why() -> None:

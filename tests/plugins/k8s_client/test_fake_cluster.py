@@ -193,6 +193,9 @@ async def test_each_right_is_asked_for(cluster: FakeCluster) -> None:
     binding = {"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": [subject]}
     cluster.put(ROLE_BINDINGS, binding)
     assert (await get(api))["metadata"]["name"] == "a"
+    cluster.put(ROLES, {"metadata": {"name": "r"}, "rules": [rule | {"verbs": ["get", "list"]}]})
+    only_one = {"fieldSelector": "metadata.name=a"}
+    assert await api.request("GET", CONFIG_MAPS.path("default"), query=only_one, timeout_seconds=1)
     for method, path in [
         ("GET", CONFIG_MAPS.path("default", "b")),
         ("GET", CONFIG_MAPS.path("default")),

@@ -30,7 +30,12 @@ class Right:
 
 
 _LEASES = "coordination.k8s.io"
-_EVENTS = Right(group="", resource="events", verbs=("create", "patch"), why="say what happened to an object")
+_EVENTS = Right(
+    group="events.k8s.io",
+    resource="events",
+    verbs=("create",),
+    why="say what happened to an object",
+)
 
 
 def election_rights(lease: str) -> tuple[Right, ...]:
@@ -53,15 +58,16 @@ def config_map_rights(name: str) -> tuple[Right, ...]:
         Right(
             group="",
             resource="configmaps",
-            verbs=("get", "list", "watch"),
+            verbs=("list", "watch"),
             why="read which services want an address",
             names=(name,),
         ),
-        Right(group="", resource="endpoints", verbs=("get", "list", "watch"), why="know the backends of old clusters"),
+        Right(group="", resource="services", verbs=("list", "watch"), why="know how the ports of a service are called"),
+        Right(group="", resource="endpoints", verbs=("list", "watch"), why="know the backends of old clusters"),
         Right(
             group="discovery.k8s.io",
             resource="endpointslices",
-            verbs=("get", "list", "watch"),
+            verbs=("list", "watch"),
             why="know the backends of each service",
         ),
         _EVENTS,
@@ -69,12 +75,12 @@ def config_map_rights(name: str) -> tuple[Right, ...]:
 
 
 SERVICE_RIGHTS: tuple[Right, ...] = (
-    Right(group="", resource="services", verbs=("get", "list", "watch"), why="know which services want an address"),
-    Right(group="", resource="services/status", verbs=("patch", "update"), why="write down the address of a service"),
+    Right(group="", resource="services", verbs=("list", "watch"), why="know which services want an address"),
+    Right(group="", resource="services/status", verbs=("patch",), why="write down the address of a service"),
     Right(
         group="discovery.k8s.io",
         resource="endpointslices",
-        verbs=("get", "list", "watch"),
+        verbs=("list", "watch"),
         why="know the backends of each service, and whether one of them is on this node",
     ),
     _EVENTS,

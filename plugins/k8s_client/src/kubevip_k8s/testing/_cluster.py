@@ -230,7 +230,11 @@ class FakeCluster:
                 verb = {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(method, method.lower())
         resource = target.kind.resource
         plural = f"{resource.plural}/{target.part}" if target.part else resource.plural
-        return Deed(verb=verb, group=resource.group, resource=plural, namespace=target.namespace, name=target.name)
+        name = target.name
+        if not name and request.method == "GET":  # apiserver/pkg/endpoints/request: a list of one is of that name
+            wanted = [term.partition("=") for term in request.query.get("fieldSelector", "").split(",")]
+            name = next((value.lstrip("=") for field, _, value in wanted if field == "metadata.name"), "")
+        return Deed(verb=verb, group=resource.group, resource=plural, namespace=target.namespace, name=name)
 
     def _answer(self, request: Request) -> Answer:
         user = self._user(request)
