@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from kubevip_lab._api_server import open_api_server
 from kubevip_lab._chaos import run_chaos
 from kubevip_lab._comparison import Comparison
 from kubevip_lab._demo import demonstrate
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Generator, Mapping
 
+    from kubevip_lab._api_server import ApiServer
     from kubevip_lab._failover import Figures
     from kubevip_lab._lab import Lab, Plan
     from kubevip_lab._network import Network
@@ -132,6 +134,8 @@ def _lab(
     args: argparse.Namespace, what: Plan, directory: Path, say: Callable[[str], None] = print, peer: str | None = None
 ) -> Generator[Lab]:
     """Build a lab of kubevip, or of a peer, and say what it is."""
+    stack = ExitStack()
+    servers: list[ApiServer] = []
 
     def make(network: Network, what: Plan) -> Subject:
         if peer is not None:
@@ -139,10 +143,21 @@ def _lab(
         file = getattr(args, "config", None)
         timing = getattr(args, "timing", "default")
         config = Path(file).resolve() if file else None
-        return prepare_kubevip(network, what, directory, args.format, config, timing, is_insecure=args.insecure)
+        if getattr(args, "election", "raft") == "k8s":
+            servers.append(stack.enter_context(open_api_server(network, directory)))
+        return prepare_kubevip(
+            network,
+            what,
+            directory,
+            args.format,
+            config,
+            timing,
+            is_insecure=args.insecure,
+            kubeconfig=servers[0].kubeconfig if servers else None,
+        )
 
-    with open_lab(what, make) as lab:
-        for line in _description(lab):
+    with stack, open_lab(what, make) as lab:
+        for line in (*_description(lab), *(server.description for server in servers)):
             say(line)
         yield lab
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Format = Literal["original", "native"]
 
+LEASE = "kube-system/plndr-svcs-lock"
+
 _STATUS_SECONDS = 2.0
 
 
@@ -84,8 +86,11 @@ def prepare_kubevip(
     timing: str = "default",
     *,
     is_insecure: bool = False,
+    kubeconfig: Path | None = None,
 ) -> Kubevip:
     """Write the nodes' files below `directory` and return the subject, not started.
+
+    With a `kubeconfig` the nodes elect by a Lease of the Kubernetes API to which it leads, else by raft.
 
     `timing` is raft's, for the native format: the original one has no word for it. `config` is a file to be used by
     all nodes instead of generated ones; it says itself where its keys are. The generated ones use keys that are made
@@ -94,20 +99,23 @@ def prepare_kubevip(
     :raises KubevipError: when no keys can be made.
     """
     subject = Kubevip()
-    keys = None if config is not None or is_insecure or len(plan.nodes) == 1 else make_keys(plan, directory / "keys")
+    speaks_raft = config is None and kubeconfig is None and len(plan.nodes) > 1
+    keys = make_keys(plan, directory / "keys") if speaks_raft and not is_insecure else None
+    plugins = "raft,arp,tcp" if kubeconfig is None else "k8s,arp,tcp"
     # Unbuffered, so that the log of a killed process is whole.
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     for node in plan.nodes:
         file = config or directory / f"{node}.yaml"
         if config is None:
             pki = None if keys is None else keys / node
-            text = original_file(plan, node, pki) if form == "original" else native_file(plan, timing, pki)
+            is_original = form == "original" and kubeconfig is None  # which has no word for a kubeconfig
+            text = original_file(plan, node, pki) if is_original else native_file(plan, timing, pki, kubeconfig)
             file.write_text(text)
         place = subject.state[node] = directory / node
         place.mkdir(mode=0o700, exist_ok=True)
         arguments = [sys.executable, "-m", "kubevip_keeper", "run", "--config", str(file)]
-        arguments += ["--plugins", "raft,arp,tcp", "--state-dir", str(place), "--node", node]
-        if keys is None:
+        arguments += ["--plugins", plugins, "--state-dir", str(place), "--node", node]
+        if keys is None and kubeconfig is None:
             arguments.append("--insecure")
         subject.daemons[node] = Daemon(
             host=network.hosts[node], arguments=arguments, log=directory / f"{node}.log", environment=environment
@@ -167,15 +175,20 @@ def group_name(number: int) -> str:
     return "web" if number == 0 else f"vip{number + 1}"
 
 
-def native_file(plan: Plan, timing: str = "default", pki: Path | None = None) -> str:
-    """Return a node's file in the native format; all nodes' are the same but for `pki`, where their keys are."""
-    election = "raft" if len(plan.nodes) > 1 else "single"
+def native_file(plan: Plan, timing: str = "default", pki: Path | None = None, kubeconfig: Path | None = None) -> str:
+    """Return a node's file in the native format; all nodes' are the same but for `pki`, where their keys are.
+
+    With a `kubeconfig` they elect by a Lease.
+    """
+    election = "k8s" if kubeconfig is not None else "raft" if len(plan.nodes) > 1 else "single"
     members = ", ".join(f"{{name: {name}, address: {address}}}" for name, address in plan.nodes.items())
     lines = ["apiVersion: kubevip/v1", "cluster: lab"]
     if election == "raft":
         lines += ["elections:", "  raft:", f"    members: [{members}]", f"    timing: {timing}"]
         if pki is not None:
             lines.append(f"    pki: {pki}")
+    if kubeconfig is not None:
+        lines += ["elections:", f"  k8s: {{lease: {LEASE}, kubeconfig: {kubeconfig}}}"]
     vips = {group_name(number): vip for number, vip in enumerate((plan.vip, *plan.more_vips))}
     lines += [
         "groups:",

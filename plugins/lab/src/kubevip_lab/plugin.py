@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kubevip.control import Client
 
 FAULT_NAMES = ("term", "kill", "killall", "freeze", "cut", "poweroff", "move", "partition")
+ELECTIONS = ("raft", "k8s")
 TIMINGS = ("default", "fast", "relaxed")
 
 
@@ -81,6 +82,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
     for command in (failover, chaos, idle, load, up):
         command.add_argument("--timing", choices=TIMINGS, default="default", help="of raft; needs --format native")
+    for command in (failover, idle, up):
+        command.add_argument(
+            "--election", choices=ELECTIONS, default="raft", help="k8s: by a Lease of a Kubernetes API; default: raft"
+        )
     for command in (demo, failover, chaos, idle, load, up):
         command.add_argument(
             "--insecure", action="store_true", help="let the nodes speak plain TCP; default: keys made for this run"
@@ -94,6 +99,10 @@ def run(args: argparse.Namespace, client: Client) -> int:
     """
     from kubevip_lab._run import run_command
 
+    if getattr(args, "election", "raft") == "k8s":
+        if args.format == "original" or args.timing != "default":
+            raise KubevipError("--election k8s is for the native format, and knows no --timing of raft")
+        args.format = "native"
     if args.format is None:
         args.format = "original" if getattr(args, "timing", "default") == "default" else "native"
     elif args.format == "original" and getattr(args, "timing", "default") != "default":
