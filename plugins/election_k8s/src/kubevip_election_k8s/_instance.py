@@ -13,8 +13,8 @@ from kubevip import Host
 from kubevip_election_k8s._clock import BootClock, Clock
 from kubevip_election_k8s._config import LeaseConfig
 from kubevip_election_k8s._election import LeaseElection
-from kubevip_election_k8s._last_will import LastWill
-from kubevip_k8s import Access, Api, open_api, open_control_plane_api, own_server
+from kubevip_election_k8s._last_will import LastWill, access_of
+from kubevip_k8s import Access, Api, SupportsCredentials, open_api, open_control_plane_api, own_server
 
 #: What makes an identity unlike any other of this node: a state directory that was lost counts from one again.
 UNIQUE_BITS = 40
@@ -27,8 +27,13 @@ _last_terms: dict[tuple[Path, str, str], dict[str, int]] = {}
 @asynccontextmanager
 async def open_instance(config: LeaseConfig, host: Host) -> AsyncGenerator[LeaseElection]:
     """Run the election while the body runs. Nothing is asked of the API before somebody stands."""
-    async with _open_api(config) as api, open_election(config, host, api, BootClock()) as election:
-        yield election
+    async with _open_api(config) as api:
+
+        def access() -> Mapping[str, object] | None:
+            return access_of(api.credentials if isinstance(api, SupportsCredentials) else None)
+
+        async with open_election(config, host, api, BootClock(), access) as election:
+            yield election
 
 
 def _open_api(config: LeaseConfig) -> AbstractAsyncContextManager[Api]:

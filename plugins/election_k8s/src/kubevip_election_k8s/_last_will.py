@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from urllib.parse import urlsplit
 
 from anyio import Event, sleep
 
 from kubevip import Will
 from kubevip_election_k8s import _goodbye
 from kubevip_election_k8s._lease_name import LeaseName
-from kubevip_k8s import LEASES
+from kubevip_k8s import LEASES, Credentials
 
 #: Changes are collected for so long: a thousand Leases that are acquired at once are one will, or a few.
 COLLECT_SECONDS = 0.02
@@ -68,3 +69,26 @@ class LastWill:
             patches = [(LEASES.path(lease.namespace, lease.name), patch) for lease, patch in self._held.items()]
             will = _goodbye.make(access, patches)
         self._leave(self._order, _goodbye.FUNCTION, will)
+
+
+def access_of(credentials: Credentials | None) -> Mapping[str, object] | None:
+    """Return how a will reaches the API (see `_goodbye.make`); None where it cannot: through a proxy, or not yet."""
+    if credentials is None or credentials.proxy is not None:
+        return None
+    place = urlsplit(credentials.server)
+    is_secure = place.scheme == "https"
+    access: dict[str, object] = {
+        "host": place.hostname,
+        "port": place.port or (443 if is_secure else 80),
+        "prefix": place.path.rstrip("/"),
+        "name": (credentials.tls_server_name or place.hostname) if is_secure else None,
+        "ca": credentials.authority,
+        "is_unverified": not credentials.is_verified,
+        "certificate": credentials.certificate,
+        "key": credentials.key,
+    }
+    if credentials.token_file is not None:  # renewed every hour, and read when it is needed
+        access["token_file"] = str(credentials.token_file)
+    else:
+        access["authorization"] = credentials.authorization
+    return {name: value for name, value in access.items() if value}

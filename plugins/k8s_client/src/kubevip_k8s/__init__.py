@@ -1,6 +1,6 @@
 """Kubernetes for kubevip's plugins: access to the API and copies of its objects, in raw JSON."""
 
-from kubevip_k8s._access import Access, Credentials
+from kubevip_k8s._access import Access, Credentials, SupportsCredentials
 from kubevip_k8s._api import JSON, JSON_PATCH, MERGE_PATCH, Api, JsonObject
 from kubevip_k8s._control_plane import open_control_plane_api, own_server
 from kubevip_k8s._errors import (
@@ -72,6 +72,7 @@ __all__ = [
     "Refused",
     "Resource",
     "ServerError",
+    "SupportsCredentials",
     "TimedOut",
     "TooManyRequests",
     "Unauthorized",

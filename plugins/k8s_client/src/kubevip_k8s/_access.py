@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -46,3 +47,13 @@ class Credentials:
     is_verified: bool = True
     proxy: str | None = field(default=None, repr=False)
     files: tuple[Path, ...] = ()
+
+
+@runtime_checkable
+class SupportsCredentials(Protocol):
+    """An `Api` that knows who it is."""
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Those in use now; None before they were read."""
+        ...

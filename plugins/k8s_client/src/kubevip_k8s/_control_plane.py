@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anyio import current_time
 
-from kubevip_k8s._access import Access
+from kubevip_k8s._access import Access, Credentials, SupportsCredentials
 from kubevip_k8s._api import JSON, NO_QUERY, Api, JsonObject
 from kubevip_k8s._errors import ApiError, Forbidden, NoAccess
 from kubevip_k8s._http import open_api
@@ -125,6 +125,13 @@ class _ControlPlaneApi:
                 yield events
                 return
         raise _told(failures)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Return those of the best that has some."""
+        known = (self._apis[position] for position in self._order())
+        found = (api.credentials for api in known if isinstance(api, SupportsCredentials))
+        return next((credentials for credentials in found if credentials is not None), None)
 
     def _order(self) -> list[int]:
         """Return the positions, best first; those that were refused lately come last."""
