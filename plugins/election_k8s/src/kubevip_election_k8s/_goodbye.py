@@ -43,9 +43,9 @@ def patch(identity: str, transitions: int) -> bytes:
 def make(access: Mapping[str, object], patches: Sequence[tuple[str, bytes]]) -> bytes:
     """Write a will.
 
-    :param access: `host`, `port`, `prefix` (of paths), `name` (that the certificate has to bear); of the CA `ca_file`
-        or `ca` (PEM); of the client `certificate` and `key` (PEM), `token_file` or `authorization`. All may be absent
-        but the first two; without a `name` it is plain HTTP.
+    :param access: `host`, `port`, `prefix` (of paths), `name` (that the certificate has to bear, without one it is
+        plain HTTP), `ca`, `certificate` and `key` (PEM), `token_file` or `authorization` (the header's value),
+        `is_unverified`. All may be absent but the first two.
     :param patches: the path of each Lease, and its patch.
     """
     listed = [[path, body.decode()] for path, body in patches]
@@ -92,8 +92,8 @@ def _context(access: Mapping[str, str]) -> ssl.SSLContext:
     if access.get("is_unverified"):  # the user's own word, in the kubeconfig
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif access.get("ca_file") or access.get("ca"):
-        context.load_verify_locations(cafile=access.get("ca_file") or None, cadata=access.get("ca") or None)
+    elif access.get("ca"):
+        context.load_verify_locations(cadata=access["ca"])
     else:
         context.load_default_certs()
     if access.get("certificate"):

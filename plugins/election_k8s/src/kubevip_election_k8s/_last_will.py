@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import count
 from urllib.parse import urlsplit
 
-from anyio import Event, sleep
+from anyio import Event, move_on_after, sleep
 
 from kubevip import Will
 from kubevip_election_k8s import _goodbye
@@ -16,6 +16,9 @@ from kubevip_k8s import LEASES, Credentials
 
 #: Changes are collected for so long: a thousand Leases that are acquired at once are one will, or a few.
 COLLECT_SECONDS = 0.02
+
+#: What commands and clouds give as credentials is renewed, so the will is as well.
+RENEW_SECONDS = 60.0
 
 #: Each instance of the election in this process leaves a will of its own, under an order of its own.
 _orders: set[int] = set()
@@ -54,9 +57,10 @@ class LastWill:
         self._changed.set()
 
     async def run(self) -> None:
-        """Leave the will whenever it has changed, until cancelled."""
+        """Leave the will whenever it has changed, and now and then with the newest credentials, until cancelled."""
         while True:
-            await self._changed.wait()
+            with move_on_after(RENEW_SECONDS if self._held else None):
+                await self._changed.wait()
             self._changed = Event()
             self.leave()
             await sleep(COLLECT_SECONDS)
