@@ -10,7 +10,7 @@ from kubevip_election_k8s._last_will import access_of
 from kubevip_k8s import Credentials
 
 
-def test_everything_that_the_connection_needs_is_in_the_will():
+def test_everything_that_the_connection_needs_is_in_the_will() -> None:
     credentials = Credentials(
         server="https://10.0.0.1:6443/k8s/",
         authorization="Bearer x",
@@ -31,7 +31,7 @@ def test_everything_that_the_connection_needs_is_in_the_will():
     }
 
 
-def test_a_token_that_is_renewed_is_read_when_it_is_needed():
+def test_a_token_that_is_renewed_is_read_when_it_is_needed() -> None:
     credentials = Credentials(server="https://[fd00::1]", authorization="Bearer old", token_file=Path("/run/token"))
     assert access_of(credentials) == {
         "host": "fd00::1",
@@ -42,5 +42,5 @@ def test_a_token_that_is_renewed_is_read_when_it_is_needed():
 
 
 @pytest.mark.parametrize("credentials", [None, Credentials(server="https://10.0.0.1", proxy="http://proxy:3128")])
-def test_where_a_will_cannot_go_none_is_left(credentials: Credentials | None):
+def test_where_a_will_cannot_go_none_is_left(credentials: Credentials | None) -> None:
     assert access_of(credentials) is None
