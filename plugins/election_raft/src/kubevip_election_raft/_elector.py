@@ -82,7 +82,9 @@ class Elector(Member):
 
     def _stand(self, now: float) -> None:
         """Begin a round of pre-votes."""
-        if not self._standing.is_candidate or (self.peers and self._standing.defers(now)):
+        if not self._standing.is_voter:
+            return
+        if self._standing.is_candidate and self.peers and self._standing.defers(now):
             return
         self._role, self._stood_at = Role.PRE_CANDIDATE, now
         if self._free_at <= now:

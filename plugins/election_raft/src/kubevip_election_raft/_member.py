@@ -126,6 +126,7 @@ class Member:
         self.peers.set_names(others)
         self._holder.voters, self._holder.quorum = frozenset(self.members), self._quorum
         self._holder.members_index = self._voter.promises.members_index = index
+        self._standing.is_voter = self.is_member
         if self.is_member:
             self._standing.position = self.members.index(self.process.name)
         else:

@@ -61,7 +61,7 @@ class Node(Replicator):
         if self._leader is not None:
             return min(moment, self._leader.beat_at, self._leader.ends_at, self._place_at)
         if self._role is Role.FOLLOWER:
-            return min(moment, self._standing.at if self._standing.is_candidate else math.inf)
+            return min(moment, self._standing.due)
         is_waiting = self._role is Role.PRE_CANDIDATE and len(self._ballot.granted) + 1 >= self._quorum
         return min(moment, self._ballot.ask_at, self._give_up_at, self._free_at if is_waiting else math.inf)
 
@@ -94,7 +94,7 @@ class Node(Replicator):
                     self._holder.beat_at = min(self._holder.beat_at, now)
                 self._compact()
         elif self._role is Role.FOLLOWER:
-            if now >= self._standing.at:
+            if now >= self._standing.due:
                 self._stand(now)
         elif now >= self._give_up_at:
             self._fail(now)
@@ -169,7 +169,7 @@ class Node(Replicator):
         self._notice(now)
         if peer == self._leader_name and self._role is Role.FOLLOWER:
             self._standing.hint(now, self._free_at)
-            if now >= self._standing.at:
+            if now >= self._standing.due:
                 self._stand(now)
         return self._finish(now)
 
@@ -198,10 +198,11 @@ class Node(Replicator):
         new = Offers(version=self.offers.version, offers=marked, is_leaving=is_leaving)
         if new != self.offers:
             self.offers = evolve(new, version=self.offers.version + 1)
+        was_candidate = self._standing.is_candidate
         self._standing.fitness = fitness_of(self.offers) if self.is_member else NOT_STANDING
         if self._leader is not None:
             self._place_and_tell(now)
-        elif self._standing.fitness == NOT_STANDING and self._role is not Role.FOLLOWER:
+        elif was_candidate and not self._standing.is_candidate and self._role is not Role.FOLLOWER:
             self._fail(now)
         if self._leader_name is not None and self._leader is None:
             self._send(self._leader_name, evolve(self.offers, request=request))

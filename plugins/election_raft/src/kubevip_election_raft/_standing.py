@@ -15,16 +15,23 @@ from kubevip_election_raft._timing import Timing
 
 Claim = tuple[bool, int, int]
 
+#: A voter that stands for no group stands for leader when nobody led for so many promises longer: it may be the only one
+#: left whose log has everything that was agreed (Raft thesis 3.6.1). So long, because a node that starts has no
+#: candidacy yet, and whoever can hold something should lead.
+RESERVE_PROMISES = 10
+
 
 class Standing:
     """This member's place in the order of succession, and the time at which it stands.
 
-    `fitness` is 0 (unfit) to 100, or NOT_STANDING. `position` is its place in the list of all members.
+    `fitness` is 0 (unfit) to 100, or NOT_STANDING. `position` is its place in the list of all members. `is_voter` is
+    whether it is one of them.
     """
 
     def __init__(self, name: str, position: int, timing: Timing, rng: Random) -> None:
         self._name, self.position, self._timing, self._rng = name, position, timing, rng
         self.fitness = NOT_STANDING
+        self.is_voter = True
         self.rank = 0
         self.at = math.inf
         self._heirs: tuple[str, ...] = ()
@@ -32,8 +39,15 @@ class Standing:
 
     @property
     def is_candidate(self) -> bool:
-        """Whether it stands at all."""
+        """Whether it stands for a group, and so for leader as soon as its turn comes."""
         return self.fitness != NOT_STANDING
+
+    @property
+    def due(self) -> float:
+        """When it stands for leader: later if it stands for no group, never if it has no vote."""
+        if self.is_candidate:
+            return self.at
+        return self.at + RESERVE_PROMISES * self._timing.promise_seconds if self.is_voter else math.inf
 
     @property
     def first_heir(self) -> str | None:
