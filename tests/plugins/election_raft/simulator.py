@@ -3,7 +3,7 @@
 What it does to the group: messages dropped, delayed, reordered and duplicated; links cut in one or both directions;
 crashes that lose what was not synced; pauses; clocks at rates up to 8.3 % off; slow disks; members with other timings;
 false and true hints that a connection ended; keepers that say goodbye; graceful stops, moves, resignations, changes of
-fitness.
+fitness; members that vote and hold nothing; one that never comes back.
 
 What must hold after every step:
 - election safety: at most one leader a term (Raft thesis 3.2);
@@ -35,7 +35,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from kubevip_election_raft._entries import Command, MemberRecord, Process, Saved
 from kubevip_election_raft._messages import (
@@ -93,11 +93,13 @@ class Weather:
     groups: int = 2
     disk: tuple[float, ...] = (0.0002, 0.001, 0.001, 0.03)  # how long a save takes
     harms: tuple[str, ...] = HARMS
+    bystanders: int = 0  # members that vote and stand for nothing, as witnesses do
+    loses_one: bool = False  # for good; not the bystander
 
 
 def draw_weather(rng: Random) -> Weather:
     """Draw how bad a schedule is to be."""
-    return Weather(
+    weather = Weather(
         members=rng.choice((3, 3, 3, 5)),
         seconds=rng.uniform(1.5, 4.0),
         loss=rng.choice((0.0, 0.02, 0.2)),
@@ -109,7 +111,11 @@ def draw_weather(rng: Random) -> Weather:
         mixed_timing=rng.random() < 0.2,
         is_reckless=rng.random() < 0.4,
         groups=rng.choice((1, 2, 3)),
+        bystanders=rng.choice((0, 0, 1)),
     )
+    if weather.bystanders and not weather.mixed_timing and rng.random() < 0.5:  # a majority of the members is left
+        return evolve(weather, loses_one=True, harms=tuple(harm for harm in HARMS if harm != "reshape"))
+    return weather
 
 
 class RecklessNode(Node):
@@ -153,6 +159,8 @@ class Machine:
     )  # by group and its own clock: the latest that it was told
     withdrawing: set[str] = field(factory=set[str])
     fitness: int = 100
+    is_bystander: bool = False
+    is_lost: bool = False
 
     def local(self, real: float) -> float:
         """Return what the clock of this machine shows."""
@@ -200,6 +208,8 @@ class World:
         self.terms_led = 0
         names = [f"n{number + 1}" for number in range(self.weather.members)]
         self.machines = {name: self._new_machine(name) for name in names}
+        for name in names[len(names) - self.weather.bystanders :]:
+            self.machines[name].is_bystander = True
 
     def _new_machine(self, name: str) -> Machine:
         timing = self.rng.choice((Timing(), FAST, RELAXED)) if self.weather.mixed_timing else Timing()
@@ -238,7 +248,7 @@ class World:
     # Processes
 
     def _start(self, machine: Machine) -> None:
-        if machine.node is not None:
+        if machine.node is not None or machine.is_lost:
             return
         machine.incarnation += 1
         machine.is_syncing = False
@@ -255,10 +265,10 @@ class World:
         if self._prepare is not None:
             self._prepare(machine.node)
         self._note(machine, "starts with %s", machine.disk.hard_state)
-        self._do(machine, self._become(machine.fitness))
+        self._do(machine, self._become(machine))
 
-    def _become(self, fitness: int) -> Callable[[Node, float], Ready]:
-        offers = tuple(Offer(group=group, fitness=fitness) for group in self.groups)
+    def _become(self, machine: Machine) -> Callable[[Node, float], Ready]:
+        offers = tuple(Offer(group=group, fitness=machine.fitness) for group in self.groups if not machine.is_bystander)
         return lambda node, now: node.offer(offers, now)
 
     def _crash(self, machine: Machine) -> None:
@@ -392,14 +402,18 @@ class World:
         harm(machine)
 
     def heal(self) -> None:
-        """End all faults: from now on the network is good and every member runs."""
+        """End all faults: from now on the network is good and every member runs, but for the one that is lost."""
         self.has_good_network = True
+        if self.weather.loses_one:
+            lost = self.rng.choice([machine for machine in self.machines.values() if not machine.is_bystander])
+            self._crash(lost)
+            lost.is_lost = True
         self._blocked.clear()
         for machine in self.machines.values():
             machine.frozen_until = min(machine.frozen_until, self.now)
             machine.fitness = max(machine.fitness, 0)
             self._start(machine)
-            self._do(machine, self._become(machine.fitness))
+            self._do(machine, self._become(machine))
 
     def _pause(self, machine: Machine) -> None:
         self._freeze(machine, self.rng.choice((0.02, 0.1, 0.16, 0.2, 0.5)) * self.rng.uniform(0.5, 1.5))
@@ -437,7 +451,7 @@ class World:
 
     def _stop(self, machine: Machine) -> None:
         """Stop gracefully: be relieved, withdraw what is left, release, give leadership away, end; come back."""
-        offers = tuple(Offer(group=group) for group in self.groups)
+        offers = () if machine.is_bystander else tuple(Offer(group=group) for group in self.groups)
         self._note(machine, "stops gracefully")
         self._do(machine, lambda node, now: node.offer(offers, now, is_leaving=True))
         leave_at = self.now + self.rng.choice((0.0, 0.02, 0.05))
@@ -513,7 +527,7 @@ class World:
 
     def _change_fitness(self, machine: Machine) -> None:
         machine.fitness = self.rng.choice((0, 50, 100))
-        self._do(machine, self._become(machine.fitness))
+        self._do(machine, self._become(machine))
 
     def _stand(self, machine: Machine) -> None:
         """Let a member stand out of turn."""

@@ -6,12 +6,13 @@ test_storage. 5, 9, 10, 11, 13 and 19 together and at random: test_simulation. 1
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from random import Random
 
 import pytest
 
-from kubevip_election_raft._entries import Saved
+from kubevip_election_raft._entries import Entry, HardState, MemberRecord, NoOp, Saved, SetMembers
 from kubevip_election_raft._messages import Offer, VoteRequest, VoteResponse
 from kubevip_election_raft._ready import Role
 from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
@@ -19,6 +20,11 @@ from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
 from .group import Group, InFlight, fresh
 
 P = DEFAULT.promise_seconds
+
+
+def no_op(term: int) -> Entry:
+    """The first entry of a log, of `term`."""
+    return Entry(term=term, index=1, command=NoOp())
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])
@@ -206,6 +212,38 @@ def test_a_preferred_member_gets_its_group_back_when_it_has_been_there_for_long_
     group.advance(0.3)
     assert group.holders == ["n3"]
     assert group["n3"].state.holdings["g"].rise.why == "preferred"
+
+
+def test_a_witness_that_alone_has_what_was_agreed_leads_until_the_others_have_it() -> None:
+    """Raft thesis 3.6.1: whoever lacks it cannot be elected, and who held it with the witness may be gone for good."""
+    newest, older = (Saved(hard_state=HardState(term=2), entries=(no_op(term),)) for term in (2, 1))
+    disks = {"n1": newest, "n2": older, "n3": newest}
+    group = Group(disks=disks)
+    group.crash("n1")
+    group.offer("n3", None)
+    group.advance(4.0)
+    assert group["n2"]._log.term_at(1) == 2
+    assert group.holders == ["n2"]
+
+
+def test_a_member_that_stands_for_nothing_leaves_leading_to_those_that_stand() -> None:
+    group = Group()
+    group.offer("n1", None)
+    group.elect("n2")
+    group.crash("n2")
+    group.advance(1.0)
+    assert group.leaders == ["n3"]
+
+
+def test_a_node_without_a_vote_never_stands() -> None:
+    members = SetMembers(members=(MemberRecord(name="n1"), MemberRecord(name="n2")))
+    removed = Saved(hard_state=HardState(term=1), entries=(Entry(term=1, index=1, command=members),))
+    group = Group(disks={"n3": removed})
+    group.crash("n1")
+    group.crash("n2")
+    group.advance(10.0)
+    assert group["n3"].term == 1
+    assert group["n3"].deadline == math.inf
 
 
 def test_groups_go_where_the_least_is_held() -> None:

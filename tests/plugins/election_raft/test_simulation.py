@@ -57,6 +57,7 @@ def test_schedules_are_of_every_kind() -> None:
     assert {weather.members for weather in drawn} == {3, 5}
     assert {weather.is_reckless for weather in drawn} == {True, False}
     assert {weather.skew for weather in drawn} == {0.0, 0.083}
+    assert {(weather.bystanders, weather.loses_one) for weather in drawn} == {(0, False), (1, False), (1, True)}
 
 
 # Broken variants. Each takes one rule out of a sound node; `World(prepare=...)` calls it with every node that starts.
@@ -284,6 +285,19 @@ def changes_members_twice_within_a_promise(node: Node) -> None:
     )
 
 
+def stands_only_for_what_it_can_hold(node: Node) -> None:
+    """As if a witness never led, not even when it alone is left with all that was agreed."""
+    stand = node._stand
+
+    def hold_back(now: float) -> None:
+        if node._standing.is_candidate:
+            stand(now)
+        else:
+            node._standing.wait(now)
+
+    node._stand = hold_back  # type: ignore[method-assign]
+
+
 RECKLESS = Weather(is_reckless=True, faults_per_second=8.0, groups=1)
 CRASHES = evolve(RECKLESS, harms=("crash_quickly", "crash_quickly", "cut_off", "mute", "stand", "move", "mend"))
 LATE_ANSWERS = evolve(RECKLESS, slow=0.5, slowest=0.3, harms=("mute", "mute", "move", "stand", "mend"))
@@ -314,6 +328,15 @@ RESHAPED = Weather(
     harms=("reshape", "reshape", "reshape", "mute", "cut_off", "mend", "move"),
 )
 
+WITNESSED = Weather(
+    loss=0.0,
+    faults_per_second=12.0,
+    groups=1,
+    bystanders=1,
+    loses_one=True,
+    harms=("cut_off", "crash", "mend", "move", "pause"),
+)
+
 TWO_HOLDERS = "before the lease of"
 LOG_DIFFERS = "leads without the committed|as committed, and others|and .* elsewhere"
 
@@ -339,6 +362,7 @@ LOG_DIFFERS = "leads without the committed|as committed, and others|and .* elsew
         (appends_without_looking_at_what_is_before, LOST_ENTRIES, LOG_DIFFERS),
         (stands_without_a_pre_vote, Weather(), "although no majority would vote"),
         (stands_when_a_leader_of_long_ago_says_so, LATE_WORDS, "that is not gone"),
+        (stands_only_for_what_it_can_hold, WITNESSED, "although the network is good"),
         (leads_on_without_answers, Weather(), "although no majority answers"),
     ],
 )

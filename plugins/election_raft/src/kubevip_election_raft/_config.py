@@ -43,7 +43,8 @@ class MemberConfig:
     port: Port | None = None
     """TCP port; default: the election's `port`."""
     witness: bool = False
-    """Votes, so that two machines and a witness survive the loss of one; never leads, and holds nothing."""
+    """Votes, so that two machines and a witness survive the loss of one; holds nothing, and leads only
+    when nobody else does."""
 
 
 class Profile(enum.Enum):

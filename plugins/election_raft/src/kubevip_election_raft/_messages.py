@@ -23,7 +23,7 @@ from kubevip_election_raft._entries import (
 
 __all__ = ["LONGEST_PROMISE_SECONDS", "Entry", "Grant", "HardState", "Process", "Snapshot"]
 
-#: Fitness of a member that has no candidate: it votes, and never leads.
+#: Fitness of a member that has no candidate: it votes, and leads only when nobody else does.
 NOT_STANDING = -1
 
 _FITNESS = within(NOT_STANDING, 100)

@@ -15,8 +15,8 @@ from kubevip_election_raft._timing import Timing
 
 Claim = tuple[bool, int, int]
 
-#: A voter that stands for no group stands for leader when nobody led for so many promises longer: it may be the only one
-#: left whose log has everything that was agreed (Raft thesis 3.6.1). So long, because a node that starts has no
+#: A voter that stands for no group stands for leader when nobody led for so many promises longer: it may be the only
+#: one left whose log has everything that was agreed (Raft thesis 3.6.1). So long, because a node that starts has no
 #: candidacy yet, and whoever can hold something should lead.
 RESERVE_PROMISES = 10
 
