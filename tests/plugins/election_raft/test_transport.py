@@ -20,11 +20,12 @@ from kubevip_election_raft import _doorway, _transport
 from kubevip_election_raft._channel import PlainChannel
 from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, Hello, Payload, Ping, Welcome, encode
 from kubevip_election_raft._connection import Connection
+from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
 from kubevip_election_raft._messages import Message, MoveRequest, MoveResponse, Process
 from kubevip_election_raft._sockets import Endpoint, listening
-from kubevip_election_raft._transport import Identity, Transport
+from kubevip_election_raft._transport import Transport
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,8 @@
 """Frames: how messages become bytes, and how bytes of anybody become messages or a refusal.
 
 A frame is four bytes of length (big endian) and so many bytes of JSON: an object with `v` (protocol version), `c`
-(cluster), `s`, `i` and `b` (name, incarnation and birth of the sender), `k` (kind of the message) and `m` (its fields).
+(cluster), `s`, `i` and `b` (name, incarnation and birth of the sender), `e` (its epoch; left out: 0), `k` (kind of the
+message) and `m` (its fields).
 A length beyond the limit is refused before anything is kept of it. Unknown fields are ignored, so that a later version
 may add some; everything else that is not as it should be raises FrameError and nothing else.
 """
@@ -12,8 +13,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from attrs import frozen
+from attrs import field, frozen
 
+from kubevip_election_raft._entries import COUNT
 from kubevip_election_raft._messages import Message, Process
 from kubevip_election_raft._plain import ShapeError, parse, parse_dict, parse_name, to_plain
 
@@ -69,21 +71,23 @@ class Frame:
     cluster: str
     sender: Process
     message: Payload
+    epoch: int = field(default=0, validator=COUNT)
 
 
 def encode(frame: Frame) -> bytes:
     """Return the bytes of a frame."""
-    body = _JSON_WRITER.encode(
-        {
-            "v": VERSION,
-            "c": frame.cluster,
-            "s": frame.sender.name,
-            "i": frame.sender.incarnation,
-            "b": frame.sender.birth,
-            "k": _KIND_OF[type(frame.message)],
-            "m": to_plain(frame.message),
-        }
-    ).encode()
+    envelope = {
+        "v": VERSION,
+        "c": frame.cluster,
+        "s": frame.sender.name,
+        "i": frame.sender.incarnation,
+        "b": frame.sender.birth,
+        "k": _KIND_OF[type(frame.message)],
+        "m": to_plain(frame.message),
+    }
+    if frame.epoch:
+        envelope["e"] = frame.epoch
+    body = _JSON_WRITER.encode(envelope).encode()
     return len(body).to_bytes(4, "big") + body
 
 
@@ -144,7 +148,14 @@ def _parse_frame(data: Any) -> Frame:
         cluster=parse_name(envelope.get("c")),
         sender=parse(Process, sender),
         message=parse(cls, envelope.get("m")),
+        epoch=_parse_epoch(envelope.get("e", 0)),
     )
+
+
+def _parse_epoch(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 2**53:
+        raise ShapeError("expected an epoch")
+    return value
 
 
 def _refuse_constant(text: str) -> object:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from kubevip_election_raft import _keys_command, _members_command
+from kubevip_election_raft import _keys_command, _members_command, _recover_command
 
 if TYPE_CHECKING:
     from kubevip.control import Client
 
 #: Each adds parsers whose default `carry_out_verb` is a function like `run` below.
-GROUPS = (_keys_command.configure, _members_command.configure)
+GROUPS = (_keys_command.configure, _members_command.configure, _recover_command.configure)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

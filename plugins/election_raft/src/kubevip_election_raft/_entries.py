@@ -167,13 +167,14 @@ class HardState:
     """What must be on disk before a message that depends on it leaves: term and vote (Raft thesis 3.8).
 
     `promise_seconds` is the longest promise that this member may have given; for so long it keeps silent after a start.
-    `birth` is drawn when the file is made.
+    `birth` is drawn when the file is made. `epoch` grows when the group is recovered after the loss of a majority.
     """
 
     term: int = field(default=0, validator=COUNT)
     vote: str | None = None
     promise_seconds: float = field(default=0.0, validator=SECONDS)
     birth: int = field(default=0, validator=COUNT)
+    epoch: int = field(default=0, validator=COUNT)
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from time import clock_getres
 
-from anyio import create_task_group, to_thread
+from anyio import CancelScope, Event, create_task_group, to_thread
 from attrs import evolve
 
 from kubevip import Host, Port, __version__
@@ -24,6 +24,8 @@ from kubevip_election_raft._description import no_keys
 from kubevip_election_raft._driver import Driver
 from kubevip_election_raft._election import RaftElection
 from kubevip_election_raft._entries import MemberRecord, Process
+from kubevip_election_raft._epoch import count_of, joining, members_of
+from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._keys import KeysError
 from kubevip_election_raft._last_will import LastWill
@@ -34,7 +36,7 @@ from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
 from kubevip_election_raft._storage import Storage
 from kubevip_election_raft._timing import Timing
-from kubevip_election_raft._transport import Identity, Transport
+from kubevip_election_raft._transport import Transport
 
 logger = logging.getLogger("kubevip.raft")
 
@@ -56,6 +58,10 @@ _last_terms: dict[Path, dict[str, int]] = {}
 #: whose rounds and versions are ahead of its own.
 _openings: Counter[Path] = Counter()
 OPENINGS_PER_PROCESS = 1_000_000
+
+
+class SupersededError(ElectionError):
+    """The group went on without this member, which joins it anew."""
 
 
 class RefusedError(Permanent, ElectionError):
@@ -80,7 +86,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         pace = await measure_pace(timing, storage)
         for warning in pace.warnings:
             logger.warning("%s", warning)
-        clock = Clock()
+        clock, later = Clock(), _Later()
         rng = Random(host.rng.getrandbits(64))
         birth = saved.hard_state.birth or rng.getrandbits(BIRTH_BITS) or 1
         process = Process(name=own.name, incarnation=host.incarnation, birth=birth)
@@ -115,7 +121,12 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             ),
         )
         identity = Identity(
-            process=process, cluster=config.cluster, own=endpoints[own.name], members=members, software=__version__
+            process=process,
+            cluster=config.cluster,
+            own=endpoints[own.name],
+            members=members,
+            software=__version__,
+            epoch=node.epoch,
         )
         peers = {name: endpoints[name] for name in node.peers}
         transport = Transport(
@@ -127,6 +138,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             clock=clock.now,
             rng=rng,
             digest=host.config_digest,
+            superseded=later.note,
         )
         will = LastWill(host.will, identity, keyring.files)
         known = node.records
@@ -150,8 +162,10 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             election.changed(state)
 
         driver = Driver(node, clock=clock, disk=storage, send=send, changed=changed)
+        stack.push_async_callback(_join_later, later, storage, own.name, config)
         async with create_task_group() as tg:
-            if peers:
+            tg.start_soon(later.leave)
+            if len(members) > 1 or peers:  # whoever was given up has to be told, and who is to be added may come
                 stack.enter_context(will.left(peers))
                 listener = stack.enter_context(listening(endpoints[own.name], LISTEN_BACKLOG))
                 tg.start_soon(transport.run, listener)
@@ -159,6 +173,42 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             logger.info("member=%s of=%s term=%d", own.name, ",".join(members), node.term)
             yield election
             tg.cancel_scope.cancel()
+
+
+class _Later:
+    """A later epoch, once a peer was heard that is of one."""
+
+    def __init__(self) -> None:
+        self.epoch, self._peer, self._heard = 0, "", Event()
+
+    def note(self, peer: str, epoch: int) -> None:
+        """Take note that `peer` is of `epoch`, which is later than the one of here."""
+        self.epoch, self._peer = max(self.epoch, epoch), peer
+        self._heard.set()
+
+    async def leave(self) -> None:
+        """Wait until a later epoch is heard of, and end this member's part in its own."""
+        await self._heard.wait()
+        raise SupersededError(
+            f"the group was recovered without this member, as {self._peer} says: it holds nothing any more, keeps its "
+            "old state aside, and waits to be taken in"
+        )
+
+
+async def _join_later(later: _Later, storage: Storage, own: str, config: RaftConfig) -> None:
+    """When everything has ended, begin anew in a later epoch that was heard of."""
+    if not later.epoch:
+        return
+
+    def begin_anew() -> Path | None:
+        saved = storage.load()
+        known = {record.name: record for record in (*members_of(saved), *_seeds(config))}
+        state = joining(saved, own=own, epoch=later.epoch, known=tuple(known.values()))
+        return storage.replace(state, f"state.epoch-{count_of(saved.hard_state.epoch)}")
+
+    with CancelScope(shield=True):
+        kept = await to_thread.run_sync(begin_anew)
+        logger.warning("begins anew in epoch %d; the old state is kept as %s", count_of(later.epoch), kept)
 
 
 def _seeds(config: RaftConfig) -> tuple[MemberRecord, ...]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from kubevip import Will
 from kubevip_election_raft import _goodbye
-from kubevip_election_raft._codec import Frame, Hello, encode
+from kubevip_election_raft._codec import Hello
+from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._messages import Goodbye
 from kubevip_election_raft._sockets import Endpoint
-from kubevip_election_raft._transport import Identity
 
 
 class LastWill:
@@ -36,11 +36,13 @@ class LastWill:
     def address_to(self, peers: Mapping[str, Endpoint]) -> None:
         """Have these peers told from now on, and no others."""
         listed = [
-            (name, str(endpoint.address), endpoint.port, self._frame(Hello(to=name)) + self._frame(Goodbye()))
+            (
+                name,
+                str(endpoint.address),
+                endpoint.port,
+                self._identity.encode(Hello(to=name)) + self._identity.encode(Goodbye()),
+            )
             for name, endpoint in peers.items()
         ]
         will = _goodbye.make(str(self._identity.own.address), self._keys, listed)
         self._leave(_goodbye.ORDER, _goodbye.FUNCTION, will)
-
-    def _frame(self, message: Hello | Goodbye) -> bytes:
-        return encode(Frame(cluster=self._identity.cluster, sender=self._identity.process, message=message))

@@ -41,10 +41,14 @@ class Leader:
         self.ends_at = self._when_it_ends()
 
     def set_followers(self, names: Iterable[str]) -> None:
-        """Lead these from now on; one that is new gets everything from the start, or a snapshot."""
-        followers = {name: self.followers.get(name) for name in names}
+        """Lead these from now on; one that is new gets everything from the start, or a snapshot.
+
+        It counts as heard when the newest round began: a leader of one that adds a second one leads on meanwhile.
+        """
+        newest_at = self._sent.get(self._round, self._began_at)
         self.followers = {
-            name: follower or Progress(next_index=self._log.last_index + 1) for name, follower in followers.items()
+            name: self.followers.get(name) or Progress(next_index=self._log.last_index + 1, contact=newest_at)
+            for name in names
         }
         self.ends_at = self._when_it_ends()
 

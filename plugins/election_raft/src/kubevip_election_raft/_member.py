@@ -19,7 +19,7 @@ from kubevip_election_raft._holder import Holder
 from kubevip_election_raft._leader import Leader
 from kubevip_election_raft._log import Log
 from kubevip_election_raft._messages import NOT_STANDING, Claim, Message, Offers, Release
-from kubevip_election_raft._peers import Peers
+from kubevip_election_raft._peers import Peers, fitness_of
 from kubevip_election_raft._placement import Placer
 from kubevip_election_raft._promise import Answer
 from kubevip_election_raft._ready import Outgoing, Ready, Rise, Role, SoftState
@@ -129,6 +129,7 @@ class Member:
         self._standing.is_voter = self.is_member
         if self.is_member:
             self._standing.position = self.members.index(self.process.name)
+            self._standing.fitness = fitness_of(self.offers)
         else:
             self._standing.fitness = NOT_STANDING
         if self._leader is not None:

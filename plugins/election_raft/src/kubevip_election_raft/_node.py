@@ -66,6 +66,11 @@ class Node(Replicator):
         return min(moment, self._ballot.ask_at, self._give_up_at, self._free_at if is_waiting else math.inf)
 
     @property
+    def epoch(self) -> int:
+        """The epoch that this member is of."""
+        return self._voter.hard_state.epoch
+
+    @property
     def held_by_me(self) -> int:
         """How many groups this leader has placed on itself."""
         return self._placer.held[self.process.name] if self._placer is not None else 0

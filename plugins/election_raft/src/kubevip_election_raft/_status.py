@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from kubevip import __version__
+from kubevip_election_raft._epoch import count_of
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Role
 from kubevip_election_raft._sockets import Endpoint
@@ -25,8 +26,9 @@ def describe_members(
 ) -> Mapping[str, object]:
     """Return leader, term, quorum ("2/3": how many answer, of how many) and a row for each member, JSON-compatible.
 
-    `refused` counts the connections that were turned away. `waiting` says for whom a node without a leader waits, and
-    why each does not answer; it is absent otherwise. `warnings` are those of this machine, then of the connections.
+    `epoch` is how often the group was recovered. `refused` counts the connections that were turned away. `waiting`
+    says for whom a node without a leader waits, and why each does not answer, or that it waits to be added; absent
+    otherwise. `warnings` are those of this machine, then of the connections.
     """
     state, own = node.state, node.process.name
     rows: list[dict[str, object]] = []
@@ -51,11 +53,16 @@ def describe_members(
     described: dict[str, object] = {
         "leader": state.leader,
         "term": state.term,
+        "epoch": count_of(node.epoch),
         "quorum": f"{len(node.members) - len(silent)}/{len(node.members)}",
         "members": rows,
         "refused": transport.refused_count,
         "warnings": [*warnings, *transport.warnings],
     }
+    if not node.is_member:
+        address = endpoints[own].address
+        described["waiting"] = f"waiting to be added: on a member, kubevip raft add {own} --address {address}"
+        return described
     missing = len(node.members) // 2 + 1 - (len(node.members) - len(silent))
     if state.role is not Role.LEADER and state.leader is None and missing > 0:
         peers = ", ".join(

@@ -13,7 +13,6 @@ log was compacted, a new file is written, synced, and renamed over the old one.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -29,6 +28,7 @@ from attrs import frozen
 
 from kubevip.errors import ElectionError, Permanent
 from kubevip_election_raft._entries import Entry, HardState, Saved, Snapshot
+from kubevip_election_raft._files import link_aside, write_all, write_synced
 from kubevip_election_raft._plain import ShapeError, parse, to_plain
 from kubevip_election_raft._ready import Ready
 
@@ -149,6 +149,28 @@ class Storage:
         self._saved = saved
         return perf_counter() - started
 
+    def replace(self, saved: Saved, aside: str) -> Path | None:
+        """Save `saved` in the place of all that there is, which is kept as a file `aside` (or `aside.1`, ...).
+
+        Return that file; None when there was nothing. A crash leaves the one state or the other.
+
+        :raises ElectionError: when the disk refuses.
+        """
+        whole = _Block(
+            cluster=self._cluster,
+            member=self._member,
+            hard_state=saved.hard_state,
+            snapshot=saved.snapshot,
+            entries=saved.entries,
+        )
+        try:
+            kept = link_aside(self._path, self._folder / aside)
+            self._create(self._path, _show(whole))
+        except OSError as error:
+            raise ElectionError(f"cannot replace {self._path}: {error.strerror}") from error
+        self._end = None  # read it again before the next save
+        return kept
+
     def measure_sync_seconds(self) -> float:
         """Return how long a save takes here (99th percentile, or the worst of fewer than a hundred).
 
@@ -160,7 +182,7 @@ class Storage:
         try:
             self._create(scratch, b"")
             while len(taken) < SYNC_SAMPLES and (started := perf_counter()) - began < SYNC_SAMPLING_SECONDS:
-                _write_synced(scratch, block, len(taken) * SECTOR_BYTES)
+                write_synced(scratch, block, len(taken) * SECTOR_BYTES)
                 taken.append(perf_counter() - started)
             scratch.unlink()
         except OSError as error:
@@ -172,7 +194,7 @@ class Storage:
     def _write(self, saved: Saved, ready: Ready) -> None:
         block = _show(_Block(hard_state=ready.hard_state, entries=ready.entries))
         if self._end is not None and ready.snapshot is None and self._end + len(block) <= self._size:
-            _write_synced(self._path, block, self._end)
+            write_synced(self._path, block, self._end)
             self._end += len(block)
             return
         whole = _show(
@@ -192,7 +214,7 @@ class Storage:
         new = path.with_suffix(".new")
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            _write_all(file, block + bytes(ROOM_BYTES), 0)
+            write_all(file, block + bytes(ROOM_BYTES), 0)
             os.fsync(file)
         finally:
             os.close(file)
@@ -212,11 +234,23 @@ class Storage:
         if left <= 0:
             return
         try:
-            _write_synced(self._path, bytes(left), end)
+            write_synced(self._path, bytes(left), end)
         except OSError as error:
             raise ElectionError(f"cannot write {self._path}: {error.strerror}") from error
 
     # Reading
+
+    def owner(self, data: bytes) -> tuple[str, str]:
+        """Return cluster and member that the file whose bytes are `data` names.
+
+        :raises StorageError: when it is damaged.
+        """
+        if data.startswith(b'{"format": 1,'):
+            raise self._unknown_format(1)
+        first = self._block_at(data, 0)
+        if first is None:
+            raise self._damaged()
+        return first[0].cluster, first[0].member
 
     def _blocks(self, data: bytes) -> Iterator[tuple[_Block, int]]:
         """Return each block with where the next one begins."""
@@ -302,6 +336,21 @@ class Storage:
         )
 
 
+def owner_of(folder: Path) -> tuple[str, str]:
+    """Return the cluster and the member whose state is in `folder`.
+
+    :raises StorageError: when there is none, or it cannot be read.
+    """
+    anyone = Storage(folder, cluster="", member="")
+    try:
+        data = anyone.path.read_bytes()
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {anyone.path}: {error.strerror}; is this the --state-dir of a member?"
+        ) from None
+    return anyone.owner(data)
+
+
 def _show(block: _Block) -> bytes:
     """Return the bytes of a block, sectors as a whole."""
     line = json.dumps(to_plain(block), separators=(",", ":")).encode() + b"\n"
@@ -332,17 +381,3 @@ def _is_partly_unwritten(data: bytes, length: int) -> bool:
     """Return whether a sector of a block ends with the zeros that were there before it was written."""
     ends = (min(start + SECTOR_BYTES, length) for start in range(0, length, SECTOR_BYTES))
     return any(data[end - 1] == 0 for end in ends)
-
-
-def _write_synced(path: Path, data: bytes, offset: int) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        _write_all(file, data, offset)
-        os.fdatasync(file)
-    finally:
-        os.close(file)
-
-
-def _write_all(file: int, data: bytes, offset: int) -> None:
-    if os.pwrite(file, data, offset) < len(data):
-        raise OSError(errno.ENOSPC, "only a part could be written")

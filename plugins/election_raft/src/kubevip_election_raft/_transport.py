@@ -20,7 +20,6 @@ from random import Random
 
 from anyio import CapacityLimiter, create_task_group, move_on_after, sleep, to_thread, wait_readable
 from anyio.abc import TaskGroup
-from attrs import frozen
 
 from kubevip_election_raft._channel import ChannelError
 from kubevip_election_raft._codec import (
@@ -33,10 +32,11 @@ from kubevip_election_raft._codec import (
     Payload,
     Ping,
     Welcome,
-    encode,
 )
 from kubevip_election_raft._connection import Connection
 from kubevip_election_raft._doorway import Doorway
+from kubevip_election_raft._epoch import count_of
+from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
 from kubevip_election_raft._messages import Message, Process
@@ -58,17 +58,6 @@ PING_SECONDS, SILENCE_SECONDS = 1.0, 5.0
 KEYS_SECONDS, RENEWAL_SECONDS = 2.0, 0.5
 
 
-@frozen(kw_only=True)
-class Identity:
-    """What a member says of itself at the start of a connection."""
-
-    process: Process
-    cluster: str
-    own: Endpoint
-    members: tuple[str, ...]
-    software: str
-
-
 class Transport:
     """Sends to the peers and receives from them while `run` runs."""
 
@@ -83,15 +72,18 @@ class Transport:
         clock: Callable[[], float],
         rng: Random,
         digest: Callable[[], str] = str,
+        superseded: Callable[[str, int], None] = lambda peer, epoch: None,
     ) -> None:
         """Prepare; nothing is opened yet.
 
         :param receive: called with every message of a peer, in the order of its connection.
         :param lost: called when a connection from or to a peer ended that had worked.
         :param digest: names the configuration that runs here now; peers are told.
+        :param superseded: called with the name of a peer and its epoch when that is later than the one of here.
         """
         self._identity, self._keyring, self._digest = identity, keyring, digest
         self._receive, self._lost, self._clock, self._rng = receive, lost, clock, rng
+        self._superseded = superseded
         self.links = {name: Link(name=name, endpoint=endpoint) for name, endpoint in peers.items()}
         self._heard_at: dict[str, float] = {}
         self._incoming: dict[str, Connection] = {}
@@ -124,7 +116,7 @@ class Transport:
         for to, message in messages:
             data = encoded.get(id(message))
             if data is None:
-                data = encoded[id(message)] = self._encode(message)
+                data = encoded[id(message)] = self._identity.encode(message)
             frames.setdefault(to, []).append((type(message), data))
         if self._held_back is None:
             self._send_frames(frames)
@@ -215,7 +207,7 @@ class Transport:
             if names is not None and link.name not in names:
                 return f"{', '.join(names) or 'nobody'} is there"
             greeting = Hello(to=link.name, members=self._identity.members, software=self._identity.software)
-            connection.write(self._encode(greeting))
+            connection.write(self._identity.encode(greeting))
             reader, frames = Decoder(LARGEST_GREETING_BYTES), list[Frame]()
             while not frames:
                 data = await connection.read()
@@ -235,6 +227,8 @@ class Transport:
             return "no welcome"
         if not answer.refusal and frames[0].sender.name != link.name:
             return f"{frames[0].sender.name} is there"
+        if difference := self._compare_epochs(frames[0]):
+            return difference
         link.software = answer.software
         return answer.refusal
 
@@ -294,7 +288,7 @@ class Transport:
                 return []
             frames = decoder.feed(data)
         refusal = self._refusal(frames[0], source, connection.peer_names)
-        connection.write(self._encode(Welcome(refusal=refusal, software=self._identity.software)))
+        connection.write(self._identity.encode(Welcome(refusal=refusal, software=self._identity.software)))
         if refusal:
             self._doorway.refuse(source, f"{refusal} (it says it is {frames[0].sender.name})")
             return []
@@ -318,7 +312,17 @@ class Transport:
             return f"{name} is at {link.endpoint.address} here, not at {source}"
         if frame.message.to != self._identity.process.name:
             return f"this is {self._identity.process.name}, not {frame.message.to}"
-        return ""
+        return self._compare_epochs(frame)
+
+    def _compare_epochs(self, frame: Frame) -> str:
+        """Say that a peer, which has proven who it is, is of another epoch; "" if it is not."""
+        own = self._identity.epoch
+        if frame.epoch == own:
+            return ""
+        if frame.epoch > own:
+            self._superseded(frame.sender.name, frame.epoch)
+            return "the group was recovered without it"
+        return f"epoch {count_of(frame.epoch)} is over: the group was recovered (epoch {count_of(own)})"
 
     async def _listen_to(self, sender: Process, connection: Connection, decoder: Decoder, frames: list[Frame]) -> None:
         if (older := self._incoming.get(sender.name)) is not None:
@@ -352,7 +356,8 @@ class Transport:
             self._send_frames(held_back)
 
     def _take_frame(self, sender: Process, frame: Frame) -> None:
-        if frame.sender != sender or frame.cluster != self._identity.cluster:
+        identity = self._identity
+        if frame.sender != sender or frame.cluster != identity.cluster or frame.epoch != identity.epoch:
             raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
         if isinstance(frame.message, Ping):
             if (link := self.links.get(sender.name)) is not None:
@@ -386,10 +391,6 @@ class Transport:
                     if connection is not None:
                         connection.hang_up()
                 await sleep(RENEWAL_SECONDS)
-
-    def _encode(self, message: Payload) -> bytes:
-        identity = self._identity
-        return encode(Frame(cluster=identity.cluster, sender=identity.process, message=message))
 
 
 def _addresses(peers: Mapping[str, Endpoint]) -> set[str]:
