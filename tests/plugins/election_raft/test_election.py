@@ -365,6 +365,28 @@ async def test_which_machine_a_member_is_is_agreed_when_it_is_heard(tmp_path: Pa
         assert len(births) == 3
 
 
+async def test_a_change_of_fitness_does_not_displace_a_relief_that_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_election, "RELIEF_ANSWER_SECONDS", 0.01)
+    waiting: dict[Hashable, Action] = {}
+
+    def wait(key: Hashable, action: Action) -> None:
+        waiting[key] = action
+
+    rig = Rig(tmp_path)
+    async with rig.running():
+        await rig.holder()
+        election = rig.elections["n1"]
+        assert election._driver is not None
+        monkeypatch.setattr(election._driver, "do", wait)
+        await election.relieve()
+        relief = tuple(waiting.values())
+        election._offer()
+        assert all(action in waiting.values() for action in relief)
+        monkeypatch.undo()
+
+
 async def test_relief_without_a_leader_returns_soon(tmp_path: Path) -> None:
     async with RAFT.open(config(3), host(tmp_path, "n1")) as election:
         assert isinstance(election, RaftElection)

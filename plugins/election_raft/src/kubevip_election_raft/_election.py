@@ -154,7 +154,7 @@ class RaftElection:
             return ready
 
         try:
-            driver.do("offers", leave)
+            driver.do("relief", leave)  # not "offers": while the disk works those may be told anew
             with move_on_after(RELIEF_ANSWER_SECONDS):
                 await kept.wait_until(lambda count: count is not None)
             if (left := kept.value) is not None:
