@@ -75,7 +75,7 @@ OVERRIDES: Mapping[str, tuple[Path, Callable[[str], object]]] = {
 #: Variables of that time that mean nothing here, and what does instead.
 OBSOLETE: Mapping[str, str] = {
     "vip_loglevel": "use --log-level or KUBEVIP_LOG_LEVEL",
-    "vip_configmap": "the ConfigMap source comes with a later version",
+    "vip_configmap": "it stands for a source where there is no file; here write sources: {k8s: {mode: configmap}}",
     "vip_remotepeers": "kube-vip never read it; use vip_peers",
 }
 

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubevip import Kind, structure
+from kubevip.errors import ConfigError
+from kubevip_election_k8s._config import LeaseConfig
+from kubevip_source_k8s._config import K8sSourceConfig, Mode, from_environment
+from kubevip_source_k8s._terms import terms_of
+from kubevip_source_k8s.plugin import K8S
+
+
+def test_the_variables_of_a_pod_are_a_configuration() -> None:
+    section = from_environment({"vip_interface": "eth1", "vip_arp": "true", "vip_configmap": "mine"})
+    assert section is not None
+    config = structure(section, K8S.config)
+    assert (config.mode, config.config_map, config.interface) == (Mode.CONFIG_MAP, "mine", "eth1")
+    assert config.announce == ("address", "arp")
+
+
+def test_the_config_map_has_its_usual_name_and_announcing_is_asked_for() -> None:
+    section = from_environment({"vip_interface": "eth1"})
+    assert section is not None
+    config = structure(section, K8S.config)
+    assert (config.config_map, config.announce) == ("plndr", ("address",))
+    assert from_environment({}) is None
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_elections_of_its_own_are_accepted_by_their_provider(mode: Mode) -> None:
+    terms = terms_of(K8sSourceConfig(mode=mode, namespaces=("shop",), server="https://127.0.0.1:6443"), "n1")
+    for instance in (*terms.instances, *terms.local_instances):
+        assert (instance.kind, instance.section.provider) == (Kind.ELECTION, "k8s")
+        config = structure(instance.section, LeaseConfig)
+        lease = "shop/plunder-lock" if mode is Mode.CONFIG_MAP else "kube-system/plndr-svcs-lock"
+        assert (config.lease, config.server) == (lease, "https://127.0.0.1:6443")
+
+
+def test_a_group_or_election_of_the_file_takes_the_place_of_its_own() -> None:
+    of_group = terms_of(K8sSourceConfig(group="apps"), "n1")
+    assert (of_group.group, of_group.groups, of_group.instances) == ("apps", (), ())
+    of_election = terms_of(K8sSourceConfig(election="raft"), "n1")
+    assert ([group.election for group in of_election.groups], of_election.local_election) == (["raft"], "raft")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": Mode.CONFIG_MAP, "namespaces": ("a", "b")},
+        {"lease": "a/b", "group": "apps"},
+        {"announce": ()},
+    ],
+)
+def test_what_contradicts_itself_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, ConfigError)):
+        K8sSourceConfig(**wrong)
