@@ -7,7 +7,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint wheels simulate constraints clean
+.PHONY: help apiserver setup demo test lint wheels simulate constraints clean
 
 help:            ## Show what there is to make
 	@sed -n 's/^\([a-z%-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,6 +20,9 @@ demo: setup      ## Three machines in network namespaces, their leader killed, f
 
 test: setup      ## Run the test suite; ARGS="-k name" for a part of it
 	@$(BIN)/python -m pytest $(ARGS)
+
+apiserver:       ## Make the Kubernetes API server that tests use, outside this checkout; needs Go, minutes the first time
+	@tools/apiserver
 
 lint: setup      ## Run linters and type checkers
 	$(BIN)/ruff check

@@ -3,6 +3,9 @@
 Tests marked `netns` make network namespaces of their own. Root may; anybody else first enters a user namespace, once,
 for the whole run. Where the machine refuses, they are left out and one line at the end says how many and why; with
 KUBEVIP_TEST_NETNS=require that is a failure.
+
+Tests marked `apiserver` need a real Kubernetes API server, which one fixture starts for all of them. Where its
+binaries are not found they are left out in the same way; KUBEVIP_TEST_APISERVER=require.
 """
 
 from __future__ import annotations
@@ -11,13 +14,17 @@ import ctypes
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio.testing  # noqa: TID251 -- its clock is what virtual time on trio is made of
 from hypothesis import settings
+from tests.apiserver import servers
 
 from kubevip.testing import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # Time decides no test: a busy machine is not a bug.
 settings.register_profile("kubevip", deadline=None)
@@ -25,8 +32,13 @@ settings.load_profile("kubevip")
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
-refusal = pytest.StashKey[str]()
-left_out = pytest.StashKey[int]()
+refusals = pytest.StashKey[dict[str, str]]()
+left_out = pytest.StashKey[dict[str, int]]()
+#: Marker: the variable that requires its tests, and what they are called.
+CONDITIONAL = {
+    "netns": ("KUBEVIP_TEST_NETNS", "network tests"),
+    "apiserver": ("KUBEVIP_TEST_APISERVER", "tests with a Kubernetes API server"),
+}
 
 
 def _unshare(flags: int) -> str:
@@ -60,23 +72,33 @@ def _why_no_network_namespace() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[refusal] = _why_no_network_namespace()
+    config.stash[refusals] = {"netns": _why_no_network_namespace(), "apiserver": servers.missing()}
+    config.stash[left_out] = {}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not (reason := config.stash[refusal]):
-        return
-    marked = [item for item in items if item.get_closest_marker("netns")]
-    config.stash[left_out] = len(marked)
-    if os.environ.get("KUBEVIP_TEST_NETNS") == "require" and marked:
-        raise pytest.UsageError(f"{len(marked)} network tests cannot run: {reason}")
-    for item in marked:
-        item.add_marker(pytest.mark.skip(reason=reason))
+    for marker, reason in config.stash[refusals].items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if not reason or not marked:
+            continue
+        variable, name = CONDITIONAL[marker]
+        config.stash[left_out][marker] = len(marked)
+        if os.environ.get(variable) == "require":
+            raise pytest.UsageError(f"{len(marked)} {name} cannot run: {reason}")
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if count := config.stash.get(left_out, 0):
-        terminalreporter.write_line(f"{count} network tests not run: {config.stash[refusal]}")
+    for marker, count in config.stash[left_out].items():
+        terminalreporter.write_line(f"{count} {CONDITIONAL[marker][1]} not run: {config.stash[refusals][marker]}")
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[servers.ApiServer]:
+    """A real Kubernetes API server with its etcd; tests that use it are marked `apiserver`."""
+    with servers.real_server(tmp_path_factory.mktemp("apiserver")) as server:
+        yield server
 
 
 @pytest.fixture(params=["asyncio", "trio"])

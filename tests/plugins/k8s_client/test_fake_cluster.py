@@ -113,6 +113,11 @@ async def test_a_micro_time_has_six_digits(cluster: FakeCluster, digits: str) ->
         await cluster.api().request("POST", LEASES.path("default"), body=lease, timeout_seconds=1)
 
 
+async def test_a_config_map_is_at_most_a_mebibyte(cluster: FakeCluster) -> None:
+    with pytest.raises(Invalid, match="Too long"):
+        await create(cluster.api(), x="y" * ((1 << 20) + 1))
+
+
 async def test_a_watch_tells_changes_at_once_and_bookmarks_in_between(cluster: FakeCluster) -> None:
     api = cluster.api()
     cluster.bookmark_seconds = 10

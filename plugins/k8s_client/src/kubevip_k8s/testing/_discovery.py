@@ -32,12 +32,42 @@ def discovered(request: Request) -> Answer | None:
     if path == "/apis":
         groups = sorted({kind.resource.group for kind in KINDS.values()} - {""})
         return Answer(body={"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name) for name in groups]})
+    if path == "/openapi/v3":
+        places = {_place(kind.resource.api_version) for kind in KINDS.values()}
+        return Answer(body={"paths": {place: {"serverRelativeURL": f"/openapi/v3/{place}"} for place in places}})
+    if path.startswith("/openapi/v3/"):
+        return _schema(path.removeprefix("/openapi/v3/"))
     version = path.removeprefix("/apis/").removeprefix("/api/")
     kinds = [kind for kind in KINDS.values() if kind.resource.api_version == version]
     if not kinds:
         return None
     resources = [_resource(kind) for kind in kinds] + [_status(kind) for kind in kinds if kind.has_status]
     return Answer(body={"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources})
+
+
+def _place(version: str) -> str:
+    return f"apis/{version}" if "/" in version else f"api/{version}"
+
+
+def _schema(place: str) -> Answer:
+    """No schema of anything: only that PATCH takes `fieldValidation`, without which `kubectl apply` asks for more."""
+    kinds = [kind.resource for kind in KINDS.values() if _place(kind.resource.api_version) == place]
+    parameters = [{"name": name, "in": "query"} for name in ("dryRun", "fieldManager", "fieldValidation", "force")]
+    paths = {
+        resource.path("{namespace}", "{name}").replace("%7B", "{").replace("%7D", "}"): {
+            "patch": {
+                "parameters": parameters,
+                "x-kubernetes-action": "patch",
+                "x-kubernetes-group-version-kind": {
+                    "group": resource.group,
+                    "version": resource.version,
+                    "kind": resource.kind,
+                },
+            }
+        }
+        for resource in kinds
+    }
+    return Answer(body={"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": VERSION}, "paths": paths})
 
 
 def _group(name: str) -> Document:

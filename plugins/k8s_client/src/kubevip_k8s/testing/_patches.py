@@ -125,8 +125,9 @@ def _json_patched(document: Document, operations: list[Document]) -> Document:
                 _add(document, steps, operation.get("value"))
             case "remove":
                 _remove(document, steps)
-            case "replace":
-                _remove(document, steps)
+            case "replace":  # RFC 6902 4.3 wants a value there; the server does not in an object, only in a list
+                if isinstance(_value_at(document, steps[:-1]), list):
+                    _remove(document, steps)
                 _add(document, steps, operation.get("value"))
             case "move":
                 _add(document, steps, _remove(document, _steps(operation.get("from"))))

@@ -52,7 +52,7 @@ def _label_test(text: str) -> _Test:
         return found[1], (values.__contains__ if found[2] == "in" else lambda label: label not in values)
     if found := _EQUAL.fullmatch(text):
         wanted = found[3]
-        return found[1], ((lambda label: label != wanted) if found[2] == "!=" else wanted.__eq__)
+        return found[1], ((lambda label: label != wanted) if found[2] == "!=" else lambda value: value == wanted)
     if found := _THERE.fullmatch(text):
         return found[2], ((lambda label: label is None) if found[1] else (lambda label: label is not None))
     raise bad_request(f'unable to parse requirement: found "{text}"')
@@ -67,7 +67,7 @@ def _field_test(text: str, resource: Resource) -> _Test:
             f'field selector "{text}": field label not supported: {found[1]} ({full_name(resource)})'
         )
     wanted = found[3]
-    return found[1], ((lambda value: value != wanted) if found[2] == "!=" else wanted.__eq__)
+    return found[1], ((lambda value: value != wanted) if found[2] == "!=" else lambda value: value == wanted)
 
 
 def _field(document: Document, path: str) -> str:

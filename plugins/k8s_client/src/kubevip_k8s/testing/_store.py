@@ -67,7 +67,7 @@ class Store:
 
     def __init__(self) -> None:
         self.version = _FIRST_VERSION
-        self.compacted = 0
+        self.compacted = _FIRST_VERSION
         self._objects: dict[Key, Document] = {}
         self._log: list[Change] = []
 

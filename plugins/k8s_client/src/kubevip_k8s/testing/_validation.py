@@ -176,9 +176,6 @@ def _endpoint_slice(document: Document, old: Document | None) -> Iterator[_Probl
 
 def _event(document: Document, old: Document | None) -> Iterator[_Problem]:
     del old
-    owner = mapping(document.get("regarding") or document.get("involvedObject")).get("namespace")
-    if (owner or "default") != document["metadata"].get("namespace"):
-        yield "involvedObject.namespace", f'Invalid value: "{owner or ""}": does not match event.namespace'
     if "regarding" in document and not document.get("reportingController"):
         yield "reportingController", "Required value"
     if "regarding" in document and not document.get("reportingInstance"):
