@@ -106,3 +106,15 @@ def test_ctrl_c_ends_the_demonstration_and_leaves_nothing(tmp_path: Path) -> Non
     assert demo.returncode == 130, output
     assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_holds_by_a_lease_releases_it_and_so_does_the_keeper_of_one_that_was_killed(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    arguments = ("failover", "--fault", "term", "--fault", "kill", "--rounds", "1", "--election", "k8s", "--json")
+    done = lab(*arguments, "--logs", str(logs), directory=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    rounds = [only for each in json.loads(done.stdout)["measurements"] for only in each["rounds"]]
+    assert [each["two_holders_ms"] for each in rounds] == [0, 0]
+    said = "".join(file.read_text() for file in logs.glob("kill-kubevip/n?.log"))
+    assert "carried out a will function=kubevip_election_k8s._goodbye:say" in said
