@@ -31,22 +31,22 @@ from kubevip_k8s import (
         (599, ServerError),
     ],
 )
-def test_each_status_has_its_error(status: int, kind: type[Refused]):
+def test_each_status_has_its_error(status: int, kind: type[Refused]) -> None:
     assert type(error_of_status(status, None)) is kind
 
 
-def test_an_object_that_is_there_already_is_no_stale_update():
+def test_an_object_that_is_there_already_is_no_stale_update() -> None:
     answer = {"kind": "Status", "reason": "AlreadyExists", "message": 'leases "x" already exists', "code": 409}
     error = error_of_status(409, answer)
     assert type(error) is AlreadyExists
     assert str(error) == '409 AlreadyExists: leases "x" already exists'
 
 
-def test_a_long_answer_is_cut():
+def test_a_long_answer_is_cut() -> None:
     assert len(str(error_of_status(502, "<html>" * 1000))) < 600
 
 
-def test_a_server_may_say_when_to_come_back():
+def test_a_server_may_say_when_to_come_back() -> None:
     error = error_of_status(429, None, 1.5)
     assert isinstance(error, TooManyRequests)
     assert error.retry_after_seconds == 1.5

@@ -116,13 +116,13 @@ async def ask(file: Path, seconds: float = 5.0, **words: Any) -> Any:
         return await api.request("GET", "/version", timeout_seconds=seconds, **words)
 
 
-async def test_a_request_bears_the_token_and_its_answer_is_decoded(tmp_path: Path):
+async def test_a_request_bears_the_token_and_its_answer_is_decoded(tmp_path: Path) -> None:
     async with serving(answer(200, {"major": "1"})) as server:
         assert await ask(kubeconfig(tmp_path, server.port)) == {"major": "1"}
     assert b"Authorization: Bearer secret-1\r\n" in server.requests[0]
 
 
-async def test_a_body_is_sent_with_its_type(tmp_path: Path):
+async def test_a_body_is_sent_with_its_type(tmp_path: Path) -> None:
     async with (
         serving(answer(201, {})) as server,
         open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api,
@@ -147,45 +147,45 @@ async def test_a_body_is_sent_with_its_type(tmp_path: Path):
     ],
     ids=["409", "502", "HTML", "array", "redirect", "cut short", "garbage", "closed"],
 )
-async def test_what_goes_wrong_is_told_apart(tmp_path: Path, reply: bytes, error: type[Exception]):
+async def test_what_goes_wrong_is_told_apart(tmp_path: Path, reply: bytes, error: type[Exception]) -> None:
     async with serving(reply) as server:
         with pytest.raises(error):
             await ask(kubeconfig(tmp_path, server.port))
 
 
-async def test_the_time_to_wait_is_read(tmp_path: Path):
+async def test_the_time_to_wait_is_read(tmp_path: Path) -> None:
     async with serving(answer(429, {}, "Retry-After: 7")) as server:
         with pytest.raises(TooManyRequests) as caught:
             await ask(kubeconfig(tmp_path, server.port))
     assert caught.value.retry_after_seconds == 7
 
 
-async def test_a_server_that_says_nothing_costs_the_time_given_and_no_more(tmp_path: Path):
+async def test_a_server_that_says_nothing_costs_the_time_given_and_no_more(tmp_path: Path) -> None:
     async with serving(b"HTTP/1.1 200 OK\r\n", stay_open=True) as server:
         with pytest.raises(TimedOut, match=r"within 0\.2 s"):
             await ask(kubeconfig(tmp_path, server.port), 0.2)
 
 
-async def test_nobody_there_is_unreachable(tmp_path: Path):
+async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1"):
         await ask(kubeconfig(tmp_path, 1))
 
 
-async def test_an_answer_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_an_answer_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_http, "MOST_ANSWER_BYTES", 1000)
     async with serving(answer(200, b" " * 5000)) as server:
         with pytest.raises(BadAnswer, match="more than 1000 bytes"):
             await ask(kubeconfig(tmp_path, server.port))
 
 
-async def test_no_secret_is_in_an_error(tmp_path: Path):
+async def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
     async with serving(answer(401, {"message": "Unauthorized"})) as server:
         with pytest.raises(Unauthorized) as caught:
             await ask(kubeconfig(tmp_path, server.port))
     assert "secret" not in repr(caught.value) + str(caught.value)
 
 
-async def test_a_kubeconfig_that_is_not_there_yet_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_kubeconfig_that_is_not_there_yet_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quicken(monkeypatch)
     async with serving(answer(200, {"major": "1"})) as server:
         async with open_api(Access(kubeconfig=tmp_path / "kubeconfig")) as api:
@@ -195,7 +195,7 @@ async def test_a_kubeconfig_that_is_not_there_yet_is_awaited(tmp_path: Path, mon
             await until_sent(api, server, b"GET /version")
 
 
-async def test_a_token_that_was_replaced_is_used_after_a_401(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_token_that_was_replaced_is_used_after_a_401(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_session, "RETRY_SECONDS", 0.01)
     async with serving(answer(401, {}), answer(200, {})) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
@@ -205,7 +205,7 @@ async def test_a_token_that_was_replaced_is_used_after_a_401(tmp_path: Path, mon
             await until_sent(api, server, b"Bearer secret-2")
 
 
-async def test_a_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quicken(monkeypatch)
     async with serving(answer(200, {})) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
@@ -217,7 +217,7 @@ async def test_a_file_that_changed_is_read_again(tmp_path: Path, monkeypatch: py
 
 async def test_a_kubeconfig_that_breaks_leaves_the_old_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     quicken(monkeypatch)
     async with serving(answer(200, {})) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
@@ -229,7 +229,7 @@ async def test_a_kubeconfig_that_breaks_leaves_the_old_credentials(
             assert await api.request("GET", "/version", timeout_seconds=5) == {}
 
 
-async def test_a_watch_yields_events_until_the_server_ends_it(tmp_path: Path):
+async def test_a_watch_yields_events_until_the_server_ends_it(tmp_path: Path) -> None:
     events = b'{"type":"ADDED","object":{}}\n{"type":"BOOKMARK","object":{}}\n'
     async with serving(answer(200, events)) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
@@ -238,7 +238,7 @@ async def test_a_watch_yields_events_until_the_server_ends_it(tmp_path: Path):
     assert server.requests[0].startswith(b"GET /x?watch=true ")
 
 
-async def test_a_watch_that_falls_silent_is_noticed(tmp_path: Path):
+async def test_a_watch_that_falls_silent_is_noticed(tmp_path: Path) -> None:
     begun = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1d\r\n{"type":"ADDED","object":{}}\n\r\n'
     async with serving(begun, stay_open=True) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
@@ -248,7 +248,7 @@ async def test_a_watch_that_falls_silent_is_noticed(tmp_path: Path):
                     await anext(stream)
 
 
-async def test_a_watch_that_is_refused_is_an_error_on_entering(tmp_path: Path):
+async def test_a_watch_that_is_refused_is_an_error_on_entering(tmp_path: Path) -> None:
     async with serving(answer(410, {"reason": "Expired"})) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
             with pytest.raises(Exception, match="410 Expired"):
@@ -256,7 +256,7 @@ async def test_a_watch_that_is_refused_is_an_error_on_entering(tmp_path: Path):
                     pass
 
 
-async def test_the_credentials_in_use_can_be_had_and_show_no_secret(tmp_path: Path):
+async def test_the_credentials_in_use_can_be_had_and_show_no_secret(tmp_path: Path) -> None:
     async with serving(answer(200, {})) as server:
         async with open_api(Access(kubeconfig=kubeconfig(tmp_path, server.port))) as api:
             await api.request("GET", "/version", timeout_seconds=5)

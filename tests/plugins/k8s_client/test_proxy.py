@@ -10,11 +10,11 @@ PROXY = {"HTTPS_PROXY": "http://proxy:3128"}
 
 
 @pytest.mark.parametrize("server", ["https://127.0.0.1:6443", "https://[::1]:6443", "https://localhost:6443"])
-def test_this_machine_is_never_reached_by_a_proxy(server: str):
+def test_this_machine_is_never_reached_by_a_proxy(server: str) -> None:
     assert proxy_for(server, PROXY) is None
 
 
-def test_a_proxy_of_the_environment_is_used():
+def test_a_proxy_of_the_environment_is_used() -> None:
     assert proxy_for("https://api.example:6443", PROXY) == "http://proxy:3128"
     assert proxy_for("https://api.example:6443", {"https_proxy": "proxy:3128"}) == "http://proxy:3128"
     assert proxy_for("http://api.example", PROXY) is None
@@ -32,7 +32,7 @@ def test_a_proxy_of_the_environment_is_used():
         (" other , api.example ", "https://api.example"),
     ],
 )
-def test_no_proxy_excepts_servers(excepted: str, server: str):
+def test_no_proxy_excepts_servers(excepted: str, server: str) -> None:
     assert proxy_for(server, {**PROXY, "NO_PROXY": excepted}) is None
 
 
@@ -44,5 +44,5 @@ def test_no_proxy_excepts_servers(excepted: str, server: str):
         ("10.0.0.0/8", "https://11.0.0.1"),
     ],
 )
-def test_what_no_proxy_does_not_name_goes_through_the_proxy(excepted: str, server: str):
+def test_what_no_proxy_does_not_name_goes_through_the_proxy(excepted: str, server: str) -> None:
     assert proxy_for(server, {**PROXY, "NO_PROXY": excepted}) == "http://proxy:3128"

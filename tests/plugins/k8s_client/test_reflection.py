@@ -25,7 +25,7 @@ def listed(reflection: Reflection, *items: dict[str, Any], version: int = 9) -> 
     return [(change.kind.value, change.key[1]) for change in reflection.end_list()]
 
 
-def test_a_list_comes_in_pages_and_counts_when_it_is_whole():
+def test_a_list_comes_in_pages_and_counts_when_it_is_whole() -> None:
     reflection = Reflection()
     reflection.begin_list()
     assert reflection.take_page(page(thing("a", 1), token="more")) == "more"
@@ -35,7 +35,7 @@ def test_a_list_comes_in_pages_and_counts_when_it_is_whole():
     assert reflection.version == "9"
 
 
-def test_a_second_list_tells_the_difference_only():
+def test_a_second_list_tells_the_difference_only() -> None:
     reflection = Reflection()
     listed(reflection, thing("a", 1), thing("b", 2), thing("c", 3))
     assert listed(reflection, thing("b", 2), thing("c", 7), thing("d", 8)) == [
@@ -45,7 +45,7 @@ def test_a_second_list_tells_the_difference_only():
     ]
 
 
-def test_what_is_copied_stays_while_a_list_is_under_way():
+def test_what_is_copied_stays_while_a_list_is_under_way() -> None:
     reflection = Reflection()
     listed(reflection, thing("a", 1))
     reflection.begin_list()
@@ -53,7 +53,7 @@ def test_what_is_copied_stays_while_a_list_is_under_way():
     assert list(reflection.objects) == [("shop", "a")]
 
 
-def test_an_event_says_what_was_before():
+def test_an_event_says_what_was_before() -> None:
     reflection = Reflection()
     listed(reflection, thing("a", 1))
     change = reflection.take_event({"type": "MODIFIED", "object": thing("a", 10, data={"x": "1"})})
@@ -62,7 +62,7 @@ def test_an_event_says_what_was_before():
     assert reflection.version == "10"
 
 
-def test_an_object_that_was_deleted_is_told_once():
+def test_an_object_that_was_deleted_is_told_once() -> None:
     reflection = Reflection()
     listed(reflection, thing("a", 1))
     gone = {"type": "DELETED", "object": thing("a", 11)}
@@ -70,7 +70,7 @@ def test_an_object_that_was_deleted_is_told_once():
     assert reflection.take_event(gone) is None
 
 
-def test_a_bookmark_moves_the_version_and_changes_nothing():
+def test_a_bookmark_moves_the_version_and_changes_nothing() -> None:
     reflection = Reflection()
     listed(reflection, thing("a", 1))
     bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "77"}}}
@@ -79,7 +79,7 @@ def test_a_bookmark_moves_the_version_and_changes_nothing():
     assert list(reflection.objects) == [("shop", "a")]
 
 
-def test_a_version_that_is_no_longer_kept_is_an_error_of_its_own():
+def test_a_version_that_is_no_longer_kept_is_an_error_of_its_own() -> None:
     with pytest.raises(Gone):
         Reflection().take_event({"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}})
 
@@ -94,7 +94,7 @@ def test_a_version_that_is_no_longer_kept_is_an_error_of_its_own():
         {"type": "RENAMED", "object": thing("a", 1)},
     ],
 )
-def test_what_is_no_event_is_refused_and_changes_nothing(event: dict[str, Any]):
+def test_what_is_no_event_is_refused_and_changes_nothing(event: dict[str, Any]) -> None:
     reflection = Reflection()
     listed(reflection, thing("a", 1))
     with pytest.raises(BadAnswer):
@@ -103,25 +103,25 @@ def test_what_is_no_event_is_refused_and_changes_nothing(event: dict[str, Any]):
 
 
 @pytest.mark.parametrize("answer", [{}, {"items": []}, {"metadata": {"resourceVersion": "1"}, "items": "x"}])
-def test_what_is_no_list_is_refused(answer: dict[str, Any]):
+def test_what_is_no_list_is_refused(answer: dict[str, Any]) -> None:
     with pytest.raises(BadAnswer):
         Reflection().take_page(answer)
 
 
-def test_an_empty_list_may_come_as_null():
+def test_an_empty_list_may_come_as_null() -> None:
     reflection = Reflection()
     assert reflection.take_page({"metadata": {"resourceVersion": "5"}, "items": None}) is None
     assert reflection.end_list() == []
 
 
-def test_lines_are_cut_wherever_the_network_cuts_the_stream():
+def test_lines_are_cut_wherever_the_network_cuts_the_stream() -> None:
     lines = Lines(100)
     assert lines.feed(b'{"a":') == []
     assert lines.feed(b'1}\n\n{"b":2}\r\n{"c"') == [b'{"a":1}', b'{"b":2}']
     assert lines.feed(b":3}\n") == [b'{"c":3}']
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory():
+def test_a_line_without_end_is_refused_before_it_fills_the_memory() -> None:
     lines = Lines(10)
     lines.feed(b"12345")
     with pytest.raises(BadAnswer, match="more than 10 bytes"):

@@ -84,7 +84,7 @@ async def follow(script: Script, seconds: float) -> tuple[Reflector, list[tuple[
     return reflector, told
 
 
-async def test_a_watch_begins_at_the_version_of_the_list_and_asks_for_bookmarks():
+async def test_a_watch_begins_at_the_version_of_the_list_and_asks_for_bookmarks() -> None:
     script = Script(FOR_EVER)
     reflector, told = await follow(script, 1)
     assert told == [("added", "a")]
@@ -93,7 +93,7 @@ async def test_a_watch_begins_at_the_version_of_the_list_and_asks_for_bookmarks(
     assert script.asked[1][1]["allowWatchBookmarks"] == "true"
 
 
-async def test_a_watch_that_ends_goes_on_where_it_was():
+async def test_a_watch_that_ends_goes_on_where_it_was() -> None:
     bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "40"}}}
     script = Script((10.0, bookmark, 10.0), FOR_EVER)
     await follow(script, 60)
@@ -105,7 +105,7 @@ async def test_a_watch_that_ends_goes_on_where_it_was():
     [Gone(410, "Expired", "too old"), {"type": "ERROR", "object": {"code": 410, "message": "too old"}}],
     ids=["as HTTP", "as an event"],
 )
-async def test_a_version_that_is_gone_is_listed_again_and_the_difference_told(failure: object):
+async def test_a_version_that_is_gone_is_listed_again_and_the_difference_told(failure: object) -> None:
     script = Script((1.0, failure) if isinstance(failure, dict) else (failure,), FOR_EVER)
     async with create_task_group() as tg:
 
@@ -118,7 +118,7 @@ async def test_a_version_that_is_gone_is_listed_again_and_the_difference_told(fa
     assert told == [("added", "a"), ("deleted", "a"), ("added", "b")]
 
 
-async def test_a_page_whose_token_expired_begins_the_list_anew():
+async def test_a_page_whose_token_expired_begins_the_list_anew() -> None:
     script = Script(FOR_EVER)
     script.lists = [Gone(410, "Expired", "the continue token is too old")]
     reflector, told = await follow(script, 5)
@@ -131,14 +131,14 @@ async def test_a_page_whose_token_expired_begins_the_list_anew():
     [(), (ServerError(502, "", "<html>"),), (Forbidden(403, "Forbidden", "no"),), (0.0, TimedOut("nothing for 75 s"))],
     ids=["closed at once", "502", "403", "silent"],
 )
-async def test_no_failure_makes_a_busy_loop(play: Sequence[object]):
+async def test_no_failure_makes_a_busy_loop(play: Sequence[object]) -> None:
     script = Script(play)
     await follow(script, 600)
     assert len(script.asked) < 45
     assert script.asked[-1][0] - script.asked[0][0] > 500
 
 
-async def test_it_says_why_it_does_not_follow_until_it_does():
+async def test_it_says_why_it_does_not_follow_until_it_does() -> None:
     script = Script((Forbidden(403, "Forbidden", "may not watch"),), (Forbidden(403, "Forbidden", "may not watch"),))
     reflector, _ = await follow(script, 5)
     assert reflector.problem == "403 Forbidden: may not watch"
@@ -147,7 +147,7 @@ async def test_it_says_why_it_does_not_follow_until_it_does():
     assert reflector.problem == ""
 
 
-async def test_a_server_that_names_a_time_is_not_asked_before():
+async def test_a_server_that_names_a_time_is_not_asked_before() -> None:
     busy = TooManyRequests(429, "TooManyRequests", "later")
     busy.retry_after_seconds = 20.0
     script = Script(FOR_EVER)
@@ -156,14 +156,14 @@ async def test_a_server_that_names_a_time_is_not_asked_before():
     assert script.asked[1][0] - script.asked[0][0] >= 20.0
 
 
-async def test_the_copy_stays_while_the_api_is_away():
+async def test_the_copy_stays_while_the_api_is_away() -> None:
     script = Script((1.0, TimedOut("gone")), (ServerError(500, "", "x"),))
     reflector, told = await follow(script, 300)
     assert told == [("added", "a")]
     assert list(reflector.objects) == [("shop", "a")]
 
 
-async def test_cancelling_it_ends_it_at_once():
+async def test_cancelling_it_ends_it_at_once() -> None:
     script = Script(FOR_EVER)
     began = current_time()
     async with create_task_group() as tg:
