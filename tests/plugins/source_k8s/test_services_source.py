@@ -198,6 +198,52 @@ async def test_a_service_that_is_not_ours_any_more_loses_what_was_written(cluste
         assert ingress(cluster) == []
 
 
+async def test_what_a_former_holder_wrote_is_cleared_by_one_that_has_just_taken_over(cluster: FakeCluster) -> None:
+    written = {"loadBalancer": {"ingress": [{"ip": "192.168.0.80", "ipMode": "VIP"}]}}
+    cluster.put(SERVICES, {**service(), "status": written})
+    async with following(cluster) as running:
+        await running.until_addresses("192.168.0.80")
+        await sleep(5)
+        running.hold("192.168.0.80")  # no time to look at the status before the Service is another's
+        cluster.put(SERVICES, {**service(annotations={"ignore": "true"}), "status": written})
+        await running.until_addresses()
+        running.hold()
+        await sleep(5)
+        assert ingress(cluster) == []
+
+
+async def test_a_node_that_does_not_hold_clears_nothing(cluster: FakeCluster) -> None:
+    written = {"loadBalancer": {"ingress": [{"ip": "192.168.0.80", "ipMode": "VIP"}]}}
+    cluster.put(SERVICES, {**service(), "status": written})
+    async with following(cluster) as running:
+        await running.until_addresses("192.168.0.80")
+        cluster.put(SERVICES, {**service(annotations={"ignore": "true"}), "status": written})
+        await running.until_addresses()
+        await sleep(5)
+        assert [it["ip"] for it in ingress(cluster)] == ["192.168.0.80"]
+
+
+async def test_a_status_that_cannot_be_cleared_for_a_conflict_is_cleared_from_the_next_version(
+    cluster: FakeCluster,
+) -> None:
+    cluster.put(SERVICES, service())
+    async with following(cluster) as running:
+        await running.until_addresses("192.168.0.80")
+        running.hold("192.168.0.80")
+        await sleep(5)
+        cluster.fail(Fail(status=409, reason="Conflict"), when=is_status_patch, times=1)
+        now = (cluster.get(SERVICES, "shop", "web") or {})["status"]
+        value = {**service(annotations={"ignore": "true"}), "status": now}
+        cluster.put(SERVICES, value)
+        await running.until_addresses()
+        await sleep(5)
+        assert [it["ip"] for it in ingress(cluster)] == ["192.168.0.80"]
+        value["metadata"]["labels"] = {"a": "b"}
+        cluster.put(SERVICES, value)
+        await sleep(5)
+        assert ingress(cluster) == []
+
+
 async def test_a_status_that_was_changed_meanwhile_is_written_from_the_new_version(cluster: FakeCluster) -> None:
     cluster.put(SERVICES, service())
     cluster.fail(Fail(status=409, reason="Conflict"), when=is_status_patch, times=1)

@@ -37,6 +37,7 @@ class StatusWriter:
     def __init__(self, api: Api, services: Callable[[Key], JsonObject | None], *, ip_mode: str, rng: Random) -> None:
         self._api, self._services, self._ip_mode, self._rng = api, services, ip_mode, rng
         self._granted: Mapping[Key, tuple[IPAddress, ...]] = {}
+        self._status: Latest[Snapshot] | None = None
         self._held: frozenset[str] = frozenset()
         self._written: dict[Key, tuple[IPAddress, ...]] = {}
         self._news = Event()
@@ -46,15 +47,20 @@ class StatusWriter:
         """Why the last one failed; "" if it did not."""
 
     def granted(self, granted: Mapping[Key, tuple[IPAddress, ...]]) -> None:
-        """Take over which addresses Services have."""
+        """Take over which addresses Services have; call it before anybody may have given up what is granted no more."""
+        held = _held_in(self._status.value) if self._status is not None else frozenset[str]()
+        for key, addresses in self._granted.items():
+            if key not in granted and str(addresses[0]) in held:  # perhaps written by the holder before this one
+                self._written.setdefault(key, addresses)
         self._granted = granted
         self._news.set()
 
     async def follow(self, status: Latest[Snapshot]) -> None:
         """Take over which addresses are held here, until cancelled."""
+        self._status = status
         while True:
             snapshot = status.value
-            held = frozenset(vip.name for vip in snapshot.vips if vip.is_held)
+            held = _held_in(snapshot)
             if held != self._held:
                 self._held = held
                 self._news.set()
@@ -90,17 +96,18 @@ class StatusWriter:
                 await self._write(key, addresses)
         for key in [key for key in self._written if key not in self._granted]:
             service = self._services(key)
-            if service is not None and has_lost_its_addresses(service, self._written[key]):
-                await self._write(key, ())
-            self._written.pop(key, None)
+            is_ours = service is not None and has_lost_its_addresses(service, self._written[key])
+            if not is_ours or await self._write(key, ()):
+                self._written.pop(key, None)
 
-    async def _write(self, key: Key, addresses: tuple[IPAddress, ...]) -> None:
+    async def _write(self, key: Key, addresses: tuple[IPAddress, ...]) -> bool:
+        """Return whether that is done; it is not when there is a newer version of the Service, yet to arrive."""
         if (service := self._services(key)) is None:
-            return
+            return True
         if addresses:
             self._written[key] = addresses
         if (patch := status_patch(service, addresses, self._ip_mode)) is None:
-            return
+            return True
         self.requests += 1
         try:
             answer = await self._api.request(
@@ -110,11 +117,18 @@ class StatusWriter:
                 content_type=MERGE_PATCH,
                 timeout_seconds=REQUEST_SECONDS,
             )
-        except (Conflict, NotFound):
-            return
+        except Conflict:
+            return False
+        except NotFound:
+            return True
         except Invalid as error:
             log.warning("status of Service %s/%s is not accepted: %s", *key, error)
-            return
+            return True
         log.info("status of Service %s/%s: %s", *key, ", ".join(map(str, addresses)) or "no addresses")
         if addresses and self._ip_mode and not knows_ip_mode(answer):
             self._ip_mode = ""
+        return True
+
+
+def _held_in(snapshot: Snapshot) -> frozenset[str]:
+    return frozenset(vip.name for vip in snapshot.vips if vip.is_held)
