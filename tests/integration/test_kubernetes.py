@@ -1,0 +1,393 @@
+"""`kubevip run` beside an API server, as its manifests and docs/kubernetes.md say: what is written there is served.
+
+The API server is that of `kubevip_k8s.testing`, a process on a host of the lab. It knows rights, and kubevip has there
+those that `kubevip manifest` gives to it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubevip.control import Client
+from kubevip.errors import KubevipError
+from kubevip_k8s import CONFIG_MAPS, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, SERVICES, Resource
+from kubevip_k8s.testing import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from kubevip_k8s.testing.http import write_kubeconfig
+from kubevip_lab import _kernel, _sandbox
+from kubevip_lab._api_server import ADDRESS, PORT, ApiServer, open_api_server
+from kubevip_lab._daemon import Daemon
+from kubevip_lab._host import Host
+from kubevip_lab._kubevip import Kubevip, prepare_kubevip
+from kubevip_lab._lab import BACKEND_PORT, Lab, open_lab
+from kubevip_lab._lab import plan as lab_plan
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow]
+
+VIP, OTHER_VIP = "10.77.0.100", "10.77.0.101"
+BACKENDS = {"b1": "10.77.0.21", "b2": "10.77.0.22"}
+DEADLINE_SECONDS = 30.0
+NOTHING: dict[str, object] = {"addresses": [], "sockets": "", "tables": ""}
+GRANTED = (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS)
+
+
+def eventually(see: Callable[[], Any], what: str) -> Any:
+    """Return the first true thing that `see` returns; errors of kubevip and the network count as not yet."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            if seen := see():
+                return seen
+        except (KubevipError, OSError):
+            pass
+        assert time.monotonic() < end, f"not within {DEADLINE_SECONDS:.0f} s: {what}"
+        time.sleep(0.05)  # noqa: TID251 -- plain code that polls a real system
+
+
+class Kubectl:
+    """The administrator of the cluster, at the host `client`."""
+
+    def __init__(self, host: Host, server: ApiServer) -> None:
+        self._host = host
+        self.authority = server.kubeconfig.with_name("ca.crt")
+        settings = yaml.safe_load(server.kubeconfig.read_text())
+        self._token = settings["users"][0]["user"]["token"]
+        self._context = ssl.create_default_context(cafile=str(self.authority))
+
+    def ask(self, method: str, path: str, body: object = None, content: str = "application/json") -> Any:
+        with self._host.entered():
+            connection = http.client.HTTPSConnection(str(ADDRESS), PORT, timeout=5, context=self._context)
+            connection.connect()
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content}
+        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        assert response.status < 400, text
+        return json.loads(text)
+
+    def create(self, resource: Resource, namespace: str, value: dict[str, Any]) -> None:
+        self.ask("POST", resource.path(namespace), {"kind": resource.kind, "apiVersion": resource.api_version, **value})
+
+    def change(self, resource: Resource, namespace: str, name: str, change: object) -> None:
+        self.ask("PATCH", resource.path(namespace, name), change, "application/merge-patch+json")
+
+    def delete(self, resource: Resource, namespace: str, name: str) -> None:
+        self.ask("DELETE", resource.path(namespace, name))
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Any:
+        return self.ask("GET", resource.path(namespace, name))
+
+    def apply(self, manifests: list[Any]) -> None:
+        """Create those that give rights."""
+        resources = {resource.kind: resource for resource in GRANTED}
+        for each in manifests:
+            if (resource := resources.get(each["kind"])) is not None:
+                self.create(resource, each["metadata"].get("namespace", ""), each)
+
+    def token(self, namespace: str, service_account: str) -> str:
+        answer = self.ask("POST", SERVICE_ACCOUNTS.path(namespace, service_account, "token"), {})
+        return str(answer["status"]["token"])
+
+    def told(self, reason: str, word: str = "") -> list[str]:
+        """Return the notes of the Events of this reason that have `word` in them."""
+        notes = [it["note"] for it in self.ask("GET", EVENTS.path())["items"] if it["reason"] == reason]
+        return [note for note in notes if word in note]
+
+
+def manifests(*arguments: str) -> list[Any]:
+    """Return what `kubevip manifest` prints."""
+    command = [sys.executable, "-m", "kubevip", "manifest", *arguments]
+    return list(yaml.safe_load_all(subprocess.run(command, capture_output=True, check=True).stdout))
+
+
+@contextmanager
+def cluster_of(
+    nodes: int, directory: Path, make: Callable[[Any, Any, Kubectl], Kubevip]
+) -> Generator[tuple[Lab, Kubevip, Kubectl]]:
+    """Run an API server with the namespace `shop`, then what `make` prepares."""
+    made: list[tuple[Kubevip, Kubectl]] = []
+
+    with ExitStack() as stack:
+
+        def prepare(network: Any, plan: Any) -> Kubevip:
+            kubectl = Kubectl(network.hosts["client"], stack.enter_context(open_api_server(network, directory)))
+            kubectl.create(NAMESPACES, "", {"metadata": {"name": "shop"}})
+            subject = make(network, plan, kubectl)
+            made.append((subject, kubectl))
+            return subject
+
+        with open_lab(lab_plan(nodes=nodes, backends=2), prepare) as lab:
+            yield lab, *made[0]
+
+
+def service(name: str, *ports: tuple[str, int], **more: Any) -> dict[str, Any]:
+    listed = [{"name": port, "port": number, "protocol": "TCP", "targetPort": "http"} for port, number in ports]
+    metadata = {"name": name, **more.pop("metadata", {})}
+    return {"metadata": metadata, "spec": {"clusterIP": "10.96.0.7", "ports": listed, **more}}
+
+
+def slice_of(name: str, port: str, *addresses: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": f"{name}-x1", "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": port, "port": BACKEND_PORT, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
+    }
+
+
+def entries(*listed: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of the ConfigMap."""
+    return {"data": {"plndr-services": json.dumps({"services": listed})}}
+
+
+def entry(port: int, name: str = "web", vip: str = VIP) -> dict[str, Any]:
+    return {"vip": vip, "port": port, "type": "TCP", "uid": f"uid-of-{name}", "serviceName": name}
+
+
+def get(host: Host, port: int, address: str = VIP) -> str:
+    """Ask over a new connection and return the body of the answer."""
+    with host.entered(), socket.create_connection((address, port), timeout=2) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: vip\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := connection.recv(4096):
+            answer += data
+    return answer.partition(b"\r\n\r\n")[2].decode().strip()
+
+
+def output(host: Host, *arguments: str) -> str:
+    process = host.start(arguments, output=subprocess.PIPE)
+    text, _ = process.communicate(timeout=10)
+    return text.decode()
+
+
+def addresses(host: Host) -> list[str]:
+    devices = json.loads(output(host, "ip", "-j", "address", "show"))
+    found = [each["local"] for device in devices for each in device["addr_info"]]
+    return [address for address in found if address in (VIP, OTHER_VIP)]
+
+
+def left_behind(host: Host) -> dict[str, object]:
+    """Return what a node has of what kubevip makes on it; all of it false when nothing is left."""
+    sockets = output(host, "ss", "-Hltn")
+    return {"addresses": addresses(host), "sockets": sockets, "tables": output(host, "nft", "list", "ruleset")}
+
+
+def bad(line: str) -> bool:
+    """Say whether a line of the log tells of a failure or of a right that is missing."""
+    return any(word in line for word in ("Traceback", "failed", "forbidden", "cannot be"))
+
+
+def stop(daemon: Daemon) -> int:
+    assert daemon.pid is not None
+    os.kill(daemon.pid, signal.SIGTERM)
+    return daemon.wait(10)
+
+
+def status(subject: Kubevip, node: str = "n1") -> Any:
+    return Client(subject.state[node]).request("status")
+
+
+def make_pod(directory: Path) -> Callable[[Any, Any, Kubectl], Kubevip]:
+    """Do what `kubevip manifest deployment --namespace shop` says: rights, arguments, variables, no file."""
+
+    def make(network: Any, plan: Any, kubectl: Kubectl) -> Kubevip:
+        printed = manifests("deployment", "--namespace", "shop")
+        kubectl.apply(printed)
+        _kernel.mount("tmpfs", str(Path("/var/run").resolve()))  # in the sandbox only
+        place = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+        place.mkdir(parents=True)
+        (place / "token").write_text(kubectl.token("shop", "kubevip"))
+        (place / "ca.crt").write_bytes(kubectl.authority.read_bytes())
+        (place / "namespace").write_text("shop")
+
+        (container,) = printed[-1]["spec"]["template"]["spec"]["containers"]
+        variables = {each["name"]: each.get("value", "") for each in container["env"]}
+        subject = Kubevip()
+        for node in plan.nodes:
+            state = subject.state[node] = directory / node
+            variables |= {"NODE_NAME": node, "KUBEVIP_STATE_DIR": str(state)}
+            variables |= {"KUBERNETES_SERVICE_HOST": str(ADDRESS), "KUBERNETES_SERVICE_PORT": str(PORT)}
+            subject.daemons[node] = Daemon(
+                host=network.hosts[node],
+                arguments=[sys.executable, "-m", "kubevip_keeper", *container["args"]],
+                log=directory / f"{node}.log",
+                environment={**os.environ, **variables},
+            )
+        return subject
+
+    return make
+
+
+def test_the_entries_of_a_config_map_are_served_as_they_come_change_and_go(tmp_path: Path) -> None:
+    """Scenario 78: the Deployment of the manifest, with its rights and without a file; nothing is left of what goes."""
+
+    def body() -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        with cluster_of(1, tmp_path, make_pod(tmp_path)) as (lab, subject, kubectl):
+            node = lab.network.hosts["n1"]
+            seen["instance"] = eventually(lambda: status(subject)["instance"], "the daemon")
+            seen["nothing yet"] = addresses(node)
+            kubectl.create(SERVICES, "shop", service("web", ("http", 80), ("admin", 81)))
+            web = slice_of("web", "http", BACKENDS["b1"])
+            web["ports"].append({"name": "admin", "port": 1, "protocol": "TCP"})
+            kubectl.create(ENDPOINT_SLICES, "shop", web)
+            kubectl.create(CONFIG_MAPS, "shop", {"metadata": {"name": "plndr"}, **entries(entry(80))})
+            seen["balanced"] = eventually(lambda: get(lab.client, 80), "an answer")
+            seen["lease"] = kubectl.get(LEASES, "shop", "plunder-lock")["spec"]["holderIdentity"].startswith("n1")
+
+            ready = [{"addresses": [BACKENDS["b2"]], "conditions": {"ready": True}}]
+            kubectl.change(ENDPOINT_SLICES, "shop", "web-x1", {"endpoints": ready})
+            seen["another backend"] = eventually(lambda: (now := get(lab.client, 80)) != "b1" and now, "b2")
+            seen["held"] = addresses(node)
+
+            kubectl.change(SERVICES, "shop", "web", {"spec": service("web", ("http", 8000))["spec"]})
+            kubectl.change(CONFIG_MAPS, "shop", "plndr", entries(entry(8000)))
+            seen["another port"] = eventually(lambda: get(lab.client, 8000), "an answer at the new port")
+            eventually(lambda: len(status(subject)["listeners"]) == 1, "one listener")
+
+            kubectl.change(CONFIG_MAPS, "shop", "plndr", {"data": {"plndr-services": "{"}})
+            seen["no JSON"] = eventually(lambda: kubectl.told("Refused", "JSON"), "an Event")
+            seen["still"] = get(lab.client, 8000)
+
+            kubectl.change(CONFIG_MAPS, "shop", "plndr", entries())
+            eventually(lambda: left_behind(node) == NOTHING, "nothing left of an entry that went")
+            seen["refused"] = status(subject)["config"]["refused"]
+
+            kubectl.change(CONFIG_MAPS, "shop", "plndr", entries(entry(8000), entry(8000, "shop", OTHER_VIP)))
+            eventually(lambda: sorted(addresses(node)) == [VIP, OTHER_VIP], "both addresses")
+            kubectl.delete(CONFIG_MAPS, "shop", "plndr")
+            eventually(lambda: left_behind(node) == NOTHING, "nothing left of a ConfigMap that is deleted")
+
+            kubectl.create(CONFIG_MAPS, "shop", {"metadata": {"name": "plndr"}, **entries(entry(8000))})
+            seen["again"] = eventually(lambda: get(lab.client, 8000), "an answer")
+            daemon = subject.daemons["n1"]
+            seen["exit"] = stop(daemon)
+            seen["of a daemon that stopped"] = left_behind(node)
+            seen["released"] = kubectl.get(LEASES, "shop", "plunder-lock")["spec"].get("holderIdentity", "")
+            seen["trouble"] = [line for line in daemon.last_lines(1000) if bad(line)]
+        return seen
+
+    seen = _sandbox.call(body)
+    assert "data.plndr-services: is not JSON" in seen.pop("no JSON")[0]
+    assert seen == {
+        "instance": "shop",
+        "nothing yet": [],
+        "balanced": "b1",
+        "lease": True,
+        "another backend": "b2",
+        "held": [VIP],
+        "another port": "b2",
+        "still": "b2",
+        "refused": None,
+        "again": "b2",
+        "exit": 0,
+        "of a daemon that stopped": NOTHING,
+        "released": "",
+        "trouble": [],
+    }
+
+
+def make_services(directory: Path, more: str = "") -> Callable[[Any, Any, Kubectl], Kubevip]:
+    """Write the file of docs/kubernetes.md, and a kubeconfig with the rights of `kubevip manifest rbac`."""
+
+    def make(network: Any, plan: Any, kubectl: Kubectl) -> Kubevip:
+        kubectl.apply(manifests("rbac"))
+        kubeconfig = directory / "services.conf"
+        token = kubectl.token("kube-system", "kubevip")
+        write_kubeconfig(kubeconfig, f"https://{ADDRESS}:{PORT}", token, authority=kubectl.authority.read_bytes())
+        file = directory / "config.yaml"
+        file.write_text(f"""\
+apiVersion: kubevip/v1
+sources:
+  k8s: {{mode: services, addresses: [10.77.0.96/28], kubeconfig: {kubeconfig}{more}}}
+""")
+        subject = prepare_kubevip(network, plan, directory, config=file)
+        for daemon in subject.daemons.values():
+            daemon.arguments = ["k8s,arp,tcp" if it == "raft,arp,tcp" else it for it in daemon.arguments]
+            daemon.arguments.remove("--insecure")
+        return subject
+
+    return make
+
+
+def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_stops(tmp_path: Path) -> None:
+    """Two nodes with the file of the documentation; kubevip balances."""
+
+    def body() -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        with cluster_of(2, tmp_path, make_services(tmp_path, ", balance: kubevip")) as (lab, subject, kubectl):
+            hosts = [lab.network.hosts[name] for name in lab.nodes]
+
+            def holders() -> list[str]:
+                return [host.name for host in hosts if VIP in addresses(host)]
+
+            def are_clean() -> bool:
+                return all(left_behind(host) == NOTHING for host in hosts)
+
+            def ingress(name: str = "web") -> Any:
+                return kubectl.get(SERVICES, "shop", name).get("status", {}).get("loadBalancer", {}).get("ingress")
+
+            asked = {"annotations": {"kube-vip.io/loadbalancerIPs": VIP}}
+            kubectl.create(SERVICES, "shop", service("web", ("http", 80), type="LoadBalancer", metadata=asked))
+            kubectl.create(ENDPOINT_SLICES, "shop", slice_of("web", "http", BACKENDS["b1"]))
+            seen["balanced"] = eventually(lambda: get(lab.client, 80), "an answer")
+            seen["status"] = eventually(ingress, "a status")
+            (first,) = holders()
+
+            seen["exit"] = stop(subject.daemons[first])
+            seen["the other holds"] = eventually(lambda: holders() != [first] and holders(), "a holder") != [first]
+            seen["goes on"] = eventually(lambda: get(lab.client, 80), "an answer of the other")
+            seen["status goes on"] = ingress()
+            seen["of the first"] = left_behind(lab.network.hosts[first])
+
+            kubectl.create(
+                SERVICES, "shop", service("far", ("http", 80), type="LoadBalancer", loadBalancerIP="10.1.1.1")
+            )
+            seen["not permitted"] = eventually(lambda: kubectl.told("Refused"), "an Event")
+            seen["its status"] = ingress("far")
+
+            kubectl.change(SERVICES, "shop", "web", {"spec": {"type": "ClusterIP"}})
+            eventually(lambda: not ingress(), "an empty status")
+            eventually(are_clean, "nothing left of a Service that went")
+            kubectl.change(SERVICES, "shop", "web", {"spec": {"type": "LoadBalancer"}})
+            seen["again"] = eventually(lambda: get(lab.client, 80), "an answer")
+            eventually(ingress, "a status")
+            kubectl.delete(SERVICES, "shop", "web")
+            eventually(are_clean, "nothing left of a Service that is deleted")
+            held = kubectl.told("AddressHeld")
+            seen["told"] = all(f"{VIP} is held by node {node}" in held for node in lab.nodes)
+            seen["trouble"] = [line for it in subject.daemons.values() for line in it.last_lines(1000) if bad(line)]
+        return seen
+
+    seen = _sandbox.call(body)
+    (refusal,) = seen.pop("not permitted")
+    assert "10.1.1.1 is outside of what this source may use (10.77.0.96/28)" in refusal
+    shown = [{"ip": VIP, "ipMode": "Proxy"}]
+    assert seen == {
+        "balanced": "b1",
+        "status": shown,
+        "exit": 0,
+        "the other holds": True,
+        "goes on": "b1",
+        "status goes on": shown,
+        "of the first": NOTHING,
+        "its status": None,
+        "again": "b1",
+        "told": True,
+        "trouble": [],
+    }
