@@ -1,7 +1,7 @@
 """`kubevip run` beside an API server, as its manifests and docs/kubernetes.md say: what is written there is served.
 
-The API server is that of `kubevip_k8s.testing`, a process on a host of the lab. It knows rights, and kubevip has there
-those that `kubevip manifest` gives to it.
+The API server is a process on a host of the lab: a real one where its programs are found, else that of
+`kubevip_k8s.testing`. Both know rights, and kubevip has there those that `kubevip manifest` gives to it.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def cluster_of(
 def service(name: str, *ports: tuple[str, int], **more: Any) -> dict[str, Any]:
     listed = [{"name": port, "port": number, "protocol": "TCP", "targetPort": "http"} for port, number in ports]
     metadata = {"name": name, **more.pop("metadata", {})}
-    return {"metadata": metadata, "spec": {"clusterIP": "10.96.0.7", "ports": listed, **more}}
+    return {"metadata": metadata, "spec": {"ports": listed, **more}}
 
 
 def slice_of(name: str, port: str, *addresses: str) -> dict[str, Any]:
