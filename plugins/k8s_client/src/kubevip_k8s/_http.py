@@ -74,7 +74,7 @@ class HttpApi:
                 async with self._asked(method, path, query, data, content_type) as response:
                     return _decoded(what, await _read_whole(what, response, MOST_ANSWER_BYTES))
         except TimeoutError:
-            raise TimedOut(f"{what}: no whole answer within {timeout_seconds:g} s") from None
+            raise TimedOut(f"{what}: no whole answer within {round(timeout_seconds, 1):g} s") from None
 
     @asynccontextmanager
     async def watch(
