@@ -103,6 +103,10 @@ class Kubectl:
         answer = self.ask("POST", SERVICE_ACCOUNTS.path(namespace, service_account, "token"), {})
         return str(answer["status"]["token"])
 
+    def ingress(self, name: str) -> Any:
+        """Return what the status of a Service of the namespace `shop` says of its addresses."""
+        return self.get(SERVICES, "shop", name).get("status", {}).get("loadBalancer", {}).get("ingress")
+
     def told(self, reason: str, word: str = "") -> list[str]:
         """Return the notes of the Events of this reason that have `word` in them."""
         notes = [it["note"] for it in self.ask("GET", EVENTS.path())["items"] if it["reason"] == reason]
@@ -302,11 +306,11 @@ def test_the_entries_of_a_config_map_are_served_as_they_come_change_and_go(tmp_p
     }
 
 
-def make_services(directory: Path, more: str = "") -> Callable[[Any, Any, Kubectl], Kubevip]:
+def make_services(directory: Path, more: str = "", *rights: str) -> Callable[[Any, Any, Kubectl], Kubevip]:
     """Write the file of docs/kubernetes.md, and a kubeconfig with the rights of `kubevip manifest rbac`."""
 
     def make(network: Any, plan: Any, kubectl: Kubectl) -> Kubevip:
-        kubectl.apply(manifests("rbac"))
+        kubectl.apply(manifests("rbac", *rights))
         kubeconfig = directory / "services.conf"
         token = kubectl.token("kube-system", "kubevip")
         write_kubeconfig(kubeconfig, f"https://{ADDRESS}:{PORT}", token, authority=kubectl.authority.read_bytes())
@@ -339,34 +343,31 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
             def are_clean() -> bool:
                 return all(left_behind(host) == NOTHING for host in hosts)
 
-            def ingress(name: str = "web") -> Any:
-                return kubectl.get(SERVICES, "shop", name).get("status", {}).get("loadBalancer", {}).get("ingress")
-
             asked = {"annotations": {"kube-vip.io/loadbalancerIPs": VIP}}
             kubectl.create(SERVICES, "shop", service("web", ("http", 80), type="LoadBalancer", metadata=asked))
             kubectl.create(ENDPOINT_SLICES, "shop", slice_of("web", "http", BACKENDS["b1"]))
             seen["balanced"] = eventually(lambda: get(lab.client, 80), "an answer")
-            seen["status"] = eventually(ingress, "a status")
+            seen["status"] = eventually(lambda: kubectl.ingress("web"), "a status")
             (first,) = holders()
 
             seen["exit"] = stop(subject.daemons[first])
             seen["the other holds"] = eventually(lambda: holders() != [first] and holders(), "a holder") != [first]
             seen["goes on"] = eventually(lambda: get(lab.client, 80), "an answer of the other")
-            seen["status goes on"] = ingress()
+            seen["status goes on"] = kubectl.ingress("web")
             seen["of the first"] = left_behind(lab.network.hosts[first])
 
             kubectl.create(
                 SERVICES, "shop", service("far", ("http", 80), type="LoadBalancer", loadBalancerIP="10.1.1.1")
             )
             seen["not permitted"] = eventually(lambda: kubectl.told("Refused"), "an Event")
-            seen["its status"] = ingress("far")
+            seen["its status"] = kubectl.ingress("far")
 
             kubectl.change(SERVICES, "shop", "web", {"spec": {"type": "ClusterIP"}})
-            eventually(lambda: not ingress(), "an empty status")
+            eventually(lambda: not kubectl.ingress("web"), "an empty status")
             eventually(are_clean, "nothing left of a Service that went")
             kubectl.change(SERVICES, "shop", "web", {"spec": {"type": "LoadBalancer"}})
             seen["again"] = eventually(lambda: get(lab.client, 80), "an answer")
-            eventually(ingress, "a status")
+            eventually(lambda: kubectl.ingress("web"), "a status")
             kubectl.delete(SERVICES, "shop", "web")
             eventually(are_clean, "nothing left of a Service that is deleted")
             held = kubectl.told("AddressHeld")
@@ -389,5 +390,46 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
         "its status": None,
         "again": "b1",
         "told": True,
+        "trouble": [],
+    }
+
+
+def test_a_service_of_the_policy_local_follows_its_endpoints_from_node_to_node(tmp_path: Path) -> None:
+    """Nobody holds its address before a node has an endpoint of it; kube-proxy balances."""
+
+    def body() -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        with cluster_of(2, tmp_path, make_services(tmp_path, "", "--local-policy")) as (lab, subject, kubectl):
+            hosts = [lab.network.hosts[name] for name in lab.nodes]
+
+            def holders(vip: str) -> list[str]:
+                return [host.name for host in hosts if vip in addresses(host)]
+
+            local = {"loadBalancerIP": VIP, "externalTrafficPolicy": "Local"}
+            kubectl.create(SERVICES, "shop", service("web", ("http", 80), type="LoadBalancer", **local))
+            other = service("other", ("http", 80), type="LoadBalancer", loadBalancerIP=OTHER_VIP)
+            kubectl.create(SERVICES, "shop", other)
+            eventually(lambda: holders(OTHER_VIP), "a holder of the other Service")
+            seen["without endpoints"] = holders(VIP)
+
+            web = slice_of("web", "http", BACKENDS["b1"])
+            web["endpoints"][0]["nodeName"] = "n2"
+            kubectl.create(ENDPOINT_SLICES, "shop", web)
+            seen["on its node"] = eventually(lambda: holders(VIP), "a holder")
+            eventually(lambda: kubectl.ingress("web"), "a status")
+            web["endpoints"][0]["nodeName"] = "n1"
+            kubectl.change(ENDPOINT_SLICES, "shop", "web-x1", {"endpoints": web["endpoints"]})
+            seen["on its new node"] = eventually(lambda: (now := holders(VIP)) != ["n2"] and now, "another holder")
+            seen["status"] = kubectl.ingress("web")
+            seen["lease"] = kubectl.get(LEASES, "kube-system", f"plndr-svcs-lock-{VIP}")["spec"]["holderIdentity"][:2]
+            seen["trouble"] = [line for it in subject.daemons.values() for line in it.last_lines(1000) if bad(line)]
+        return seen
+
+    assert _sandbox.call(body) == {
+        "without endpoints": [],
+        "on its node": ["n2"],
+        "on its new node": ["n1"],
+        "status": [{"ip": VIP, "ipMode": "VIP"}],
+        "lease": "n1",
         "trouble": [],
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kubevip_control_plane import _objects
 from kubevip_control_plane._wanted import Wanted
@@ -95,10 +95,16 @@ RBAC = [
     Deed(verb="patch", resource=SERVICES, namespace="elsewhere", name="web", subresource="status"),
     Deed(verb="create", resource=EVENTS, namespace="elsewhere"),
 ]
+RBAC_LOCAL = [
+    *RBAC,
+    *standing("shop", "plndr-svcs-lock-192.168.0.80"),
+    *following(LEASES, "shop"),  # one watch for the Leases of all addresses
+]
 WANTED = Wanted(namespace="shop", image="kubevip")
 PRINTED = {
     "deployment": (_objects.deployment(WANTED), DEPLOYMENT),
     "rbac": (_objects.rbac(WANTED), RBAC),
+    "rbac of the policy Local": (_objects.rbac(evolve(WANTED, is_local_policy=True)), RBAC_LOCAL),
 }
 
 

@@ -35,6 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default = "default" if kind == "deployment" else "kube-system"
         it.add_argument("--namespace", metavar="NAME", default=default, help=f"default: {default}")
         if kind == "rbac":
+            purpose = "for Services of externalTrafficPolicy Local, too: all Leases of the namespace"
+            it.add_argument("--local-policy", action="store_true", help=purpose)
             continue
         it.add_argument("--image", default=f"kubevip:{version}", help=f"default: kubevip:{version}")
         if kind == "deployment":
@@ -83,6 +85,7 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         members=tuple(_members(getattr(args, "members", None) or "")),
         config_map=getattr(args, "configmap", "plndr"),
         replicas=getattr(args, "replicas", 3),
+        is_local_policy=getattr(args, "local_policy", False),
     )
 
 

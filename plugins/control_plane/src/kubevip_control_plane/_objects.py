@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubevip_control_plane._pod import Json, control_plane_spec, labels, services_spec
-from kubevip_control_plane._rights import SERVICE_RIGHTS, Right, config_map_rights, election_rights, rules
+from kubevip_control_plane._rights import (
+    SERVICE_RIGHTS,
+    Right,
+    any_lease_rights,
+    config_map_rights,
+    election_rights,
+    rules,
+)
 from kubevip_control_plane._text import render
 from kubevip_control_plane._wanted import Wanted, Ways
 
@@ -54,9 +61,10 @@ def deployment(wanted: Wanted) -> list[Json]:
 
 def rbac(wanted: Wanted) -> list[Json]:
     """Return the service account and its rights for a Lease election and for Services of the whole cluster."""
+    named = (*election_rights(CONTROL_PLANE_LEASE), *election_rights(SERVICES_LEASE)[1:])
     return [
         _account(wanted),
-        *_role(wanted, (*election_rights(CONTROL_PLANE_LEASE), *election_rights(SERVICES_LEASE)[1:])),
+        *_role(wanted, any_lease_rights() if wanted.is_local_policy else named),
         *_role(wanted, SERVICE_RIGHTS, is_cluster_wide=True),
     ]
 

@@ -52,6 +52,18 @@ def election_rights(lease: str) -> tuple[Right, ...]:
     )
 
 
+def any_lease_rights() -> tuple[Right, ...]:
+    """Return the rights in a namespace that standing for Leases takes whose names nobody knows beforehand."""
+    return (
+        Right(
+            group=_LEASES,
+            resource="leases",
+            verbs=("create", "get", "list", "watch", "update", "patch"),
+            why="elect for each Service of the policy Local by a Lease that is named after its address",
+        ),
+    )
+
+
 def config_map_rights(name: str) -> tuple[Right, ...]:
     """Return the rights in a namespace that following the ConfigMap `name` and its services' endpoints takes."""
     return (

@@ -25,6 +25,7 @@ class Wanted:
     """One order. Without `vips` the nodes read /etc/kubevip/config.yaml, each its own.
 
     `members` are names of nodes and their addresses. `config_map` is what the Pods of a Deployment follow.
+    `is_local_policy`: some Services are of externalTrafficPolicy Local, each of which has a Lease of its own.
     """
 
     election: Ways = Ways.RAFT
@@ -36,6 +37,7 @@ class Wanted:
     members: tuple[tuple[str, IPAddress], ...] = ()
     config_map: str = "plndr"
     replicas: int = field(default=3)
+    is_local_policy: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Check what the parts have to do with each other.
