@@ -199,7 +199,7 @@ class World:
         self._leaders: dict[int, Process] = {}
         self._entries: dict[tuple[int, int], tuple[Command, int | None]] = {}  # by term and index, with the term before
         self._committed: dict[int, tuple[int, Command]] = {}  # by index
-        self._led_since: dict[tuple[str, int], float] = {}
+        self._led_since: dict[tuple[str, int], tuple[tuple[str, ...], float]] = {}  # with which members
         self._given_up: set[int] = set()  # terms whose leader resigned or died
         self._agreed_to: defaultdict[tuple[str, int], set[str]] = defaultdict(set)  # by member and term: pre-votes
         self._answered_at: defaultdict[str, dict[str, float]] = defaultdict(dict)  # by leader and follower
@@ -571,12 +571,15 @@ class World:
             self._fail(f"{machine.name} begins term {message.term} although no majority would vote")
 
     def _check_answered(self, machine: Machine) -> None:
-        """Nobody leads on without a majority."""
+        """Nobody leads on without a majority; one that has just been added is given time to answer."""
         answered = sorted(self._answered_at[machine.name].values(), reverse=True)
         assert machine.node is not None
         needed = machine.node._quorum - 1
         newest = self.now if not needed else answered[needed - 1] if len(answered) >= needed else -math.inf
-        since = max(newest, self._led_since.setdefault((machine.name, machine.incarnation), self.now))
+        run, members = (machine.name, machine.incarnation), machine.node.members
+        if self._led_since.get(run, ((), 0.0))[0] != members:
+            self._led_since[run] = members, self.now
+        since = max(newest, self._led_since[run][1])
         if self.now - since > 4 * machine.timing.promise_seconds:
             self._fail(f"{machine.name} leads although no majority answers it")
 
