@@ -21,6 +21,7 @@ from kubevip_election_raft._entries import (
     Snapshot,
 )
 from kubevip_election_raft._messages import (
+    NOT_STANDING,
     AppendEntries,
     AppendResponse,
     Goodbye,
@@ -826,6 +827,18 @@ def test_9_6_a_pre_vote_changes_no_term_on_either_side() -> None:
     group.deliver(group.take(to="n2"))
     assert group["n1"].term == group["n2"].term == 1
     assert group.persisted == []
+
+
+def test_9_6_of_two_that_ask_at_once_the_one_with_the_newer_log_goes_first_though_it_can_hold_nothing() -> None:
+    group = free_group()
+    group["n1"]._standing.at = group.now
+    group.do("n1", lambda node, now: node.tick(now))
+    assert group["n1"].state.role is Role.PRE_CANDIDATE
+    group.take()
+    group.say("n2", "n1", PreVoteRequest(term=2, last_index=3, last_term=1, fitness=NOT_STANDING, rank=2))
+    assert group["n1"].state.role is Role.FOLLOWER
+    (answer,) = group.take(to="n2")
+    assert answer.message == PreVoteResponse(term=1, asked=2, is_granted=True)
 
 
 def test_9_6_a_follower_that_was_cut_off_does_not_unseat_the_leader() -> None:

@@ -28,7 +28,9 @@ class Elector(Member):
     def _on_pre_vote(self, sender: Process, request: PreVoteRequest, now: float) -> None:
         response = self._voter.pre_vote(request, self._wait_of(sender, now))
         if response.is_granted and self._role is Role.PRE_CANDIDATE:
-            if self._standing.goes_after(request, self.members.index(sender.name)):
+            # Who has a newer log would refuse this member for ever (3.6.1), so there is nothing to be first in.
+            is_behind = (request.last_term, request.last_index) > (self._log.last_term, self._log.last_index)
+            if is_behind or self._standing.goes_after(request, self.members.index(sender.name)):
                 self._follow(None, now)
                 self._standing.wait(now, self._standing.rank + 1)
             else:
