@@ -34,7 +34,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def lab(
     prepare_lock_subject: Callable[[Network, Plan, Path], Subject], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., int]:
-    def prepare(network: Network, what: Plan, directory: Path, *_: object, is_insecure: bool) -> Subject:
+    def prepare(network: Network, what: Plan, directory: Path, *_: object, **__: object) -> Subject:
         return prepare_lock_subject(network, what, directory)
 
     monkeypatch.setattr(_commands, "prepare_kubevip", prepare)
