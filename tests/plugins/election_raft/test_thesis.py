@@ -833,10 +833,10 @@ def test_9_6_of_two_that_ask_at_once_the_one_with_the_newer_log_goes_first_thoug
     group = free_group()
     group["n1"]._standing.at = group.now
     group.do("n1", lambda node, now: node.tick(now))
-    assert group["n1"].state.role is Role.PRE_CANDIDATE
+    before = group["n1"].state.role
     group.take()
     group.say("n2", "n1", PreVoteRequest(term=2, last_index=3, last_term=1, fitness=NOT_STANDING, rank=2))
-    assert group["n1"].state.role is Role.FOLLOWER
+    assert (before, group["n1"].state.role) == (Role.PRE_CANDIDATE, Role.FOLLOWER)
     (answer,) = group.take(to="n2")
     assert answer.message == PreVoteResponse(term=1, asked=2, is_granted=True)
 
