@@ -122,7 +122,11 @@ class HttpApi:
                     await self._refuse(what, response)
                 yield response
             finally:
-                response.close()  # what was read to its end has given its connection back already
+                # What was read to its end has given its connection back already. Any other is gone at once, and not
+                # when the other side agrees to end TLS.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
+                response.close()
 
     async def _refuse(self, what: str, response: aiohttp.ClientResponse) -> None:
         """Raise what the answer's status stands for."""

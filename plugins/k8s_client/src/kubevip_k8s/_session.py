@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Event, current_time, move_on_after
+from anyio.lowlevel import checkpoint
 from attrs import define
 
 from kubevip_k8s._credentials import read_credentials
@@ -62,6 +63,8 @@ class Session:
         if self._is_replaced and not self._users:
             with move_on_after(1.0, shield=True):
                 await self.http.close()
+                for _ in range(3):  # asyncio closes the sockets of aborted connections in the turns that follow
+                    await checkpoint()
 
 
 class Sessions:
