@@ -521,7 +521,7 @@ async def test_a_health_check_comes_changes_and_goes_while_the_group_is_held(rig
         rig.wanted.set(checked(NodeCheck(check="api")))
         await sleep(10)
         check.is_good = False
-        await sleep(6)
+        await sleep(7)  # three probes, and not in the instant of one
         (status,) = rig.board.snapshot().groups
         assert (status.fitness, status.problem) == (0, "health check: /readyz: 500")
         rig.wanted.set(checked(NodeCheck(check="api", fall=5)))
