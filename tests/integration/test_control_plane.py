@@ -9,16 +9,15 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration import looking
 from tests.plugins.control_plane.api_servers import Authority
 
 from kubevip.control import Client
-from kubevip.errors import KubevipError
 from kubevip_lab import _sandbox
 from kubevip_lab._host import DEVICE, Host
 from kubevip_lab._kubevip import Kubevip, prepare_kubevip
@@ -31,19 +30,7 @@ VIP = "10.77.0.100"
 NODES = ("n1", "n2", "n3")
 PROGRAM = Path(__file__).with_name("api_server.py")
 DEADLINE_SECONDS = 40.0
-
-
-def eventually(see: Callable[[], Any], what: str) -> Any:
-    """Return the first true thing that `see` returns; errors of kubevip and the network count as not yet."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        try:
-            if seen := see():
-                return seen
-        except (KubevipError, OSError):
-            pass
-        assert time.monotonic() < end, f"not within {DEADLINE_SECONDS:.0f} s: {what}"
-        time.sleep(0.1)  # noqa: TID251 -- plain code that polls a real system
+eventually = partial(looking.eventually, seconds=DEADLINE_SECONDS)
 
 
 class Rig:

@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration import looking
 
 from kubevip.control import Client
-from kubevip.errors import KubevipError
 from kubevip_lab import _sandbox
 from kubevip_lab._daemon import Daemon
 from kubevip_lab._host import DEVICE, Host
@@ -33,19 +34,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 VIP = "10.77.0.100"
 DEADLINE_SECONDS = 20.0
-
-
-def eventually(see: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
-    """Return the first true thing that `see` returns; errors of kubevip and the network count as not yet."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if seen := see():
-                return seen
-        except (KubevipError, OSError):
-            pass
-        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)  # noqa: TID251 -- plain code that polls a real system
+eventually = partial(looking.eventually, seconds=DEADLINE_SECONDS)
 
 
 def get(host: Host, port: int, address: str = VIP) -> str:
@@ -64,16 +53,10 @@ def ask(connection: socket.socket) -> str:
     return answer.partition(b"\r\n\r\n")[2].decode().strip()
 
 
-def output(host: Host, *arguments: str) -> str:
-    process = host.start(arguments, output=subprocess.PIPE)
-    text, _ = process.communicate(timeout=10)
-    return text.decode()
-
-
 def addresses(host: Host) -> list[str]:
     return [
         entry["local"]
-        for device in json.loads(output(host, "ip", "-j", "address", "show"))
+        for device in json.loads(looking.output(host, "ip", "-j", "address", "show"))
         for entry in device["addr_info"]
         if entry.get("family") == "inet"
     ]
@@ -203,8 +186,8 @@ def test_a_stop_leaves_nothing_but_the_state_directory(tmp_path: Path) -> None:
             return {
                 "exit": exit_status,
                 "addresses": VIP in addresses(node),
-                "tables": output(node, "nft", "list", "ruleset"),
-                "sockets": output(node, "ss", "-Hltn"),
+                "tables": looking.output(node, "nft", "list", "ruleset"),
+                "sockets": looking.output(node, "ss", "-Hltn"),
                 "processes": [pid for pid in pids if Path(f"/proc/{pid}").exists()],
                 "socket file": (tmp_path / "n1" / "control.sock").exists(),
             }
@@ -260,14 +243,14 @@ def test_after_a_crash_nothing_answers_and_cleanup_removes_what_is_left(tmp_path
             time.sleep(2.2)  # noqa: TID251 -- the longest lease of the election "single"
             with lab.client.entered():
                 answer = subprocess.run(["ping", "-c", "2", "-W", "1", VIP], capture_output=True, check=False)
-            left = output(node, "nft", "list", "tables")
-            said = output(node, *kubevip, "cleanup", *place)
+            left = looking.output(node, "nft", "list", "tables")
+            said = looking.output(node, *kubevip, "cleanup", *place)
             return {
                 "while running": while_running,
                 "silent": answer.returncode != 0,
                 "left": "kubevip_fence" in left,
                 "said": "kubevip_fence" in said,
-                "tables": output(node, "nft", "list", "ruleset"),
+                "tables": looking.output(node, "nft", "list", "ruleset"),
                 "address": VIP in addresses(node),
             }
 
@@ -302,7 +285,7 @@ def test_two_instances_of_one_host_do_not_touch_each_other(tmp_path: Path) -> No
                     eventually(lambda: get(lab.client, 80, "10.77.0.102"), "the second"),
                 ]
                 since = status(subject)["vips"][0]["held_since"]
-                tables = output(node, "nft", "list", "tables")
+                tables = looking.output(node, "nft", "list", "tables")
                 assert second.pid is not None
                 signal.pidfd_send_signal(_pidfd(second.pid), signal.SIGTERM)
                 second.wait(10)
@@ -313,7 +296,7 @@ def test_two_instances_of_one_host_do_not_touch_each_other(tmp_path: Path) -> No
                 "tables": [name in tables for name in ("kubevip_fence_default", "kubevip_fence_services")],
                 "first": get(lab.client, 80),
                 "since": status(subject)["vips"][0]["held_since"] == since,
-                "after": "kubevip_fence_services" in output(node, "nft", "list", "tables"),
+                "after": "kubevip_fence_services" in looking.output(node, "nft", "list", "tables"),
             }
 
     assert _sandbox.call(body) == {
@@ -332,7 +315,7 @@ def test_an_address_that_is_removed_by_hand_comes_back(tmp_path: Path) -> None:
         with lab_of(1, tmp_path, SINGLE + balancer("one", 80, 21)) as (lab, _):
             eventually(lambda: get(lab.client, 80), "an answer")
             node = lab.network.hosts["n1"]
-            output(node, "ip", "address", "del", f"{VIP}/32", "dev", DEVICE)
+            looking.output(node, "ip", "address", "del", f"{VIP}/32", "dev", DEVICE)
             eventually(lambda: VIP in addresses(node), "the address")
             return bool(eventually(lambda: get(lab.client, 80), "an answer"))
 

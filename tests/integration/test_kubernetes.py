@@ -14,17 +14,17 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.integration import looking
 
 from kubevip.control import Client
-from kubevip.errors import KubevipError
 from kubevip_k8s import CONFIG_MAPS, ENDPOINT_SLICES, EVENTS, LEASES, NAMESPACES, SERVICES, Resource
 from kubevip_k8s.testing import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
 from kubevip_k8s.testing.http import write_kubeconfig
@@ -41,21 +41,9 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow]
 VIP, OTHER_VIP = "10.77.0.100", "10.77.0.101"
 BACKENDS = {"b1": "10.77.0.21", "b2": "10.77.0.22"}
 DEADLINE_SECONDS = 30.0
+eventually = partial(looking.eventually, seconds=DEADLINE_SECONDS)
 NOTHING: dict[str, object] = {"addresses": [], "sockets": "", "tables": ""}
 GRANTED = (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS)
-
-
-def eventually(see: Callable[[], Any], what: str) -> Any:
-    """Return the first true thing that `see` returns; errors of kubevip and the network count as not yet."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        try:
-            if seen := see():
-                return seen
-        except (KubevipError, OSError):
-            pass
-        assert time.monotonic() < end, f"not within {DEADLINE_SECONDS:.0f} s: {what}"
-        time.sleep(0.05)  # noqa: TID251 -- plain code that polls a real system
 
 
 class Kubectl:
@@ -173,22 +161,16 @@ def get(host: Host, port: int, address: str = VIP) -> str:
     return answer.partition(b"\r\n\r\n")[2].decode().strip()
 
 
-def output(host: Host, *arguments: str) -> str:
-    process = host.start(arguments, output=subprocess.PIPE)
-    text, _ = process.communicate(timeout=10)
-    return text.decode()
-
-
 def addresses(host: Host) -> list[str]:
-    devices = json.loads(output(host, "ip", "-j", "address", "show"))
+    devices = json.loads(looking.output(host, "ip", "-j", "address", "show"))
     found = [each["local"] for device in devices for each in device["addr_info"]]
     return [address for address in found if address in (VIP, OTHER_VIP)]
 
 
 def left_behind(host: Host) -> dict[str, object]:
     """Return what a node has of what kubevip makes on it; all of it false when nothing is left."""
-    sockets = output(host, "ss", "-Hltn")
-    return {"addresses": addresses(host), "sockets": sockets, "tables": output(host, "nft", "list", "ruleset")}
+    sockets = looking.output(host, "ss", "-Hltn")
+    return {"addresses": addresses(host), "sockets": sockets, "tables": looking.output(host, "nft", "list", "ruleset")}
 
 
 def bad(line: str) -> bool:
