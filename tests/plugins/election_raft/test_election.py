@@ -20,7 +20,7 @@ from attrs import evolve
 from kubevip import Candidacy, Duration, Following, Host, Latest, Leadership, Leading, Placement, Port
 from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsRelief, SupportsStatus
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
-from kubevip_election_raft import _election, _instance
+from kubevip_election_raft import _election, _instance, _questions
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
 from kubevip_election_raft._driver import Action
 from kubevip_election_raft._election import RaftElection
@@ -230,7 +230,7 @@ async def test_move_to_a_member_that_stands_for_nothing_is_refused(tmp_path: Pat
 async def test_a_leader_that_does_not_answer_is_told_and_not_waited_for_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_election, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(_questions, "ANSWER_SECONDS", 0.1)
     rig = Rig(tmp_path)
     async with rig.running():
         first = await rig.holder()
@@ -246,7 +246,7 @@ async def test_a_leader_that_does_not_answer_is_told_and_not_waited_for_any_more
         monkeypatch.setattr(driver, "do", lose_request)
         with pytest.raises(ElectionError, match=f"the leader {first} does not answer"):
             await rig.elections[third].move("api", second)
-        assert rig.elections[third]._answers == {}
+        assert rig.elections[third]._questions._outstanding == {}
 
 
 async def test_move_to_a_member_that_would_give_it_away_again_is_refused(tmp_path: Path) -> None:

@@ -12,10 +12,8 @@ from anyio import (
     Event,
     create_task_group,
     current_time,
-    fail_after,
     get_cancelled_exc_class,
     move_on_after,
-    sleep,
     sleep_forever,
 )
 from anyio.abc import TaskGroup
@@ -27,17 +25,13 @@ from kubevip_election_raft._config import DEFAULT_PORT
 from kubevip_election_raft._driver import Clock, Driver
 from kubevip_election_raft._entries import MemberRecord
 from kubevip_election_raft._messages import (
-    MembersRequest,
-    MembersResponse,
     Message,
-    MoveRequest,
-    MoveResponse,
     Offer,
-    OffersResponse,
     Process,
     Release,
 )
 from kubevip_election_raft._node import Node
+from kubevip_election_raft._questions import Answer, Questions
 from kubevip_election_raft._ready import Ready, Role, SoftState
 from kubevip_election_raft._seat import Seat
 
@@ -45,20 +39,8 @@ logger = logging.getLogger("kubevip.raft")
 
 LONGEST_NAME = 253
 
-#: How long `move` waits for the leader's answer, and for the target to hold the group.
-ANSWER_SECONDS, MOVE_SECONDS = 1.0, 5.0
-
-#: How long a change of the members may take: the one before it is to be over, and groups to go elsewhere first.
-CHANGE_SECONDS = 10.0
-
 #: How long `relieve` waits for the leader's answer, and for others to take over.
 RELIEF_ANSWER_SECONDS, RELIEF_SECONDS = 0.3, 0.8
-
-#: Whether a target holds a group already is seen from the promises of this member, which change without notice.
-LOOK_SECONDS = 0.002
-
-
-Answer = MoveResponse | OffersResponse | MembersResponse
 
 
 class RaftElection:
@@ -81,13 +63,7 @@ class RaftElection:
         :param is_witness: vote only: nothing is held here, whatever stands.
         :param describe: what else there is to say in `status`.
         """
-        self._process, self._members, self._clock, self._rng, self._describe = (
-            process,
-            tuple(members),
-            clock,
-            rng,
-            describe,
-        )
+        self._process, self._members, self._clock, self._describe = process, tuple(members), clock, describe
         self._last_terms, self._is_witness = last_terms, is_witness
         self._driver: Driver | None = None
         self._tasks: TaskGroup | None = None
@@ -96,7 +72,7 @@ class RaftElection:
         self._offers_changed = Event()
         self._state: Latest[SoftState | None] = Latest(None)
         self._withdrawing: set[str] = set()
-        self._answers: dict[int, Callable[[Answer], None]] = {}
+        self._questions = Questions(process.name, self._state, clock=clock, rng=rng)
 
     @property
     def follows_fitness(self) -> bool:
@@ -108,7 +84,7 @@ class RaftElection:
 
         :raises ElectionError: when its disk fails. Nothing is released then.
         """
-        self._driver = driver
+        self._driver = self._questions.driver = driver
         async with create_task_group() as tg:
             self._tasks = tg
             tg.start_soon(driver.run)
@@ -142,9 +118,7 @@ class RaftElection:
         if driver is None:
             return
         self._is_leaving = True
-        request = self._rng.getrandbits(32) or 1
         kept: Latest[int | None] = Latest(None)
-        self._answers[request] = lambda response: kept.set(getattr(response, "kept", None))
         offers = self._offers()
 
         def leave(node: Node, now: float) -> Ready:
@@ -153,15 +127,13 @@ class RaftElection:
                 kept.set(node.held_by_me)
             return ready
 
-        try:
+        with self._questions.asked(lambda answer: kept.set(getattr(answer, "kept", None))) as request:
             driver.do("relief", leave)  # not "offers": while the disk works those may be told anew
             with move_on_after(RELIEF_ANSWER_SECONDS):
                 await kept.wait_until(lambda count: count is not None)
             if (left := kept.value) is not None:
                 with move_on_after(RELIEF_SECONDS):
                     await self._state.wait_until(lambda state: state is not None and self._count(state) <= left)
-        finally:
-            self._answers.pop(request, None)
 
     async def move(self, group: str, to: str) -> None:
         """Move `group` to the member `to`; return when that holds it.
@@ -171,17 +143,7 @@ class RaftElection:
         members = self._members if self._driver is None else self._driver.node.members
         if to not in members:
             raise ElectionError(f"{to!r} is not a member (members: {', '.join(members)})")
-        refusal = await self._ask_leader(group, to)
-        if refusal:
-            raise ElectionError(f"group {group!r} is not moved to {to}: {refusal}")
-        driver = self._driver
-        assert driver is not None  # the leader was asked through it
-        try:
-            with fail_after(MOVE_SECONDS):
-                while driver.node.promised_to(group, self._clock.now()) != to:
-                    await sleep(LOOK_SECONDS)
-        except TimeoutError:
-            raise ElectionError(f"{to} did not take over within {MOVE_SECONDS:.0f} s") from None
+        await self._questions.move(group, to)
 
     def status(self) -> Mapping[str, object]:
         """Return what `kubevip status` shows of the members."""
@@ -201,14 +163,14 @@ class RaftElection:
         try:
             match verb:
                 case "add":
-                    await self._change(_record_of(name, args), is_removal=False)
+                    await self._questions.change(_record_of(name, args), is_removal=False)
                     return f"{name} is a member"
                 case "remove":
-                    await self._change(MemberRecord(name=name), is_removal=True)
+                    await self._questions.change(MemberRecord(name=name), is_removal=True)
                     return f"{name} is no member any more"
                 case "replace" if name in known:
-                    await self._change(known[name], is_removal=True)
-                    await self._change(evolve(known[name], birth=0), is_removal=False)
+                    await self._questions.change(known[name], is_removal=True)
+                    await self._questions.change(evolve(known[name], birth=0), is_removal=False)
                     return f"{name} is a member anew, whoever has its name and keys"
                 case "replace":
                     raise ElectionError(f"{name!r} is not a member (members: {', '.join(known)})")
@@ -239,9 +201,7 @@ class RaftElection:
         """Take a message of a peer."""
         assert self._driver is not None  # the transport runs within `run`
         if isinstance(message, Answer):
-            answer = self._answers.pop(message.request, None)
-            if answer is not None:
-                answer(message)
+            self._questions.take(message)
         # of one kind the newest says everything, but for a release, which speaks of its claims only
         about = message.claims if isinstance(message, Release) else ()
         self._driver.do((sender.name, type(message), about), lambda node, now: node.step(sender, message, now))
@@ -336,78 +296,6 @@ class RaftElection:
         """Return how many groups are held here, or are to be."""
         placed = sum(placement.process == self._process for placement in state.agreed.placements.values())
         return placed + len(state.leaving)
-
-    # Moving
-
-    async def _ask_leader(self, group: str, to: str) -> str:
-        """Ask whoever leads to place `group` on `to`; return the refusal, or "" when it did."""
-        state, driver = None, self._driver
-        with move_on_after(ANSWER_SECONDS):
-            state = await self._state.wait_until(lambda state: state is not None and state.leader is not None)
-        if state is None or driver is None or state.leader is None:
-            return "nobody leads at the moment"
-        refusal: Latest[str | None] = Latest(None)
-        if state.leader == self._process.name:
-
-            def move(node: Node, now: float) -> Ready:
-                refusal.set(node.move(group, to, now))
-                return node.tick(now)
-
-            driver.do("move", move)
-            return await self._answer(refusal, state.leader)
-        request, leader = self._rng.getrandbits(32) or 1, state.leader
-        self._answers[request] = lambda response: refusal.set(getattr(response, "refusal", None))
-        message = MoveRequest(request=request, group=group, to=to)
-        try:
-            driver.do("request", lambda node, now: node.request(leader, message, now))
-            return await self._answer(refusal, leader)
-        finally:
-            self._answers.pop(request, None)
-
-    async def _change(self, member: MemberRecord, *, is_removal: bool) -> None:
-        """Have the leader add or remove a member, and ask again while that has to wait."""
-        answer = MembersResponse(request=0, refusal="nobody leads at the moment")
-        with move_on_after(CHANGE_SECONDS):
-            while True:
-                answer = await self._ask_for(member, is_removal=is_removal)
-                if not answer.refusal:
-                    return
-                if not answer.wait_seconds:
-                    break
-                await sleep(answer.wait_seconds)
-        raise ElectionError(answer.refusal)
-
-    async def _ask_for(self, member: MemberRecord, *, is_removal: bool) -> MembersResponse:
-        nobody = MembersResponse(request=0, refusal="nobody leads at the moment", wait_seconds=0.1)
-        driver, state = self._driver, self._state.value
-        if driver is None or state is None or state.leader is None:
-            return nobody
-        found: Latest[MembersResponse | None] = Latest(None)
-
-        def take(answer: Answer) -> None:
-            if isinstance(answer, MembersResponse):
-                found.set(answer)
-
-        if state.leader == self._process.name:
-
-            def change(node: Node, now: float) -> Ready:
-                found.set(node.change_members(member, is_removal=is_removal, now=now))
-                return node.tick(now)
-
-            driver.do("change", change)
-        else:
-            request, leader = self._rng.getrandbits(32) or 1, state.leader
-            self._answers[request] = take
-            message = MembersRequest(request=request, member=member, is_removal=is_removal)
-            driver.do("request", lambda node, now: node.request(leader, message, now))
-        with move_on_after(ANSWER_SECONDS):
-            await found.wait_until(lambda answer: answer is not None)
-        return found.value or nobody
-
-    async def _answer(self, refusal: Latest[str | None], leader: str) -> str:
-        with move_on_after(ANSWER_SECONDS):
-            return await refusal.wait_until(lambda text: text is not None) or ""
-        return f"the leader {leader} does not answer"
 
 
 def _record_of(name: str, args: Mapping[str, object]) -> MemberRecord:
