@@ -27,7 +27,7 @@ from kubevip_lab import _sandbox
 from kubevip_lab._daemon import Daemon
 from kubevip_lab._host import DEVICE, Host
 from kubevip_lab._kubevip import Kubevip, prepare_kubevip
-from kubevip_lab._lab import BACKEND_PORT, Lab, open_lab
+from kubevip_lab._lab import BACKEND_PORT, VIP_PORT, Lab, open_lab
 from kubevip_lab._lab import plan as lab_plan
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
@@ -200,6 +200,32 @@ def test_a_stop_leaves_nothing_but_the_state_directory(tmp_path: Path) -> None:
         "processes": [],
         "socket file": False,
     }
+
+
+def test_what_counts_in_milliseconds_is_in_real_time_and_nothing_else_is(tmp_path: Path) -> None:
+    """Every thread of a control process that keeps raft's default time; no worker, and not the keeper."""
+
+    def policies(pid: int) -> list[str]:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        real_time = {os.sched_getscheduler(int(task)) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO for task in tasks}
+        return ["real time" if each else "ordinary" for each in real_time]
+
+    def body() -> Any:
+        with lab_of(3, tmp_path) as (lab, subject):
+            eventually(lambda: get(lab.client, VIP_PORT), "an answer")
+            control = subject.control_process("n1")
+            assert control is not None
+            eventually(lambda: policies(control) == ["real time"], "real time, as here it is permitted")
+
+            def others() -> list[object]:
+                pids = [pid for pid in subject.daemons["n1"].tree() if pid != control]
+                return [(policies(pid), os.getpriority(os.PRIO_PROCESS, pid)) for pid in pids]
+
+            return eventually(others, "none of them ending meanwhile")
+
+    keeper, *workers = _sandbox.call(body)
+    assert [keeper, *workers] == [[["ordinary"], 0]] * (1 + len(workers))
+    assert workers
 
 
 def test_a_node_whose_log_nobody_reads_goes_on_and_stops_as_asked(tmp_path: Path) -> None:

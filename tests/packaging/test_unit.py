@@ -61,6 +61,7 @@ def test_the_unit_is_as_the_daemon_wants_it() -> None:
     assert unit["ExecStart"].endswith("/kubevip run")
     families = {"AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET"}
     assert set(unit["RestrictAddressFamilies"].split()) == families
+    assert (unit["LimitRTPRIO"], unit["LimitNICE"]) == ("1", "-10")  # real time, without a capability for it
     assert sorted(CAPABILITIES) == ["net_admin", "net_bind_service", "net_raw"]
 
 

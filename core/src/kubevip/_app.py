@@ -32,6 +32,7 @@ from kubevip._resolve import resolve
 from kubevip._sources import Sources
 from kubevip._status_json import status_of
 from kubevip._supervise import causes, describe_error, supervise
+from kubevip._urgency import Urgency
 from kubevip.errors import ConfigError, KubevipError, NotPermittedError
 from kubevip_keeper._exit_status import NOT_PERMITTED, REFUSED
 
@@ -90,7 +91,7 @@ class _Node:
         self._board = Board(node=self._name, instance=options.instance)
         said = {it.name: loaded.file for it in loaded.base.instances if it.name == FILE_SOURCE}
         self._sources = Sources(loaded.base, registry, self._board, loaded=said, resolved=first)
-        self._observers = Observers()
+        self._observers, self._urgency = Observers(), Urgency()
         host = Host(
             node_name=self._name,
             instance=options.instance,
@@ -100,9 +101,10 @@ class _Node:
             incarnation=link.incarnation,
             allow_insecure=options.insecure,
             config_digest=lambda: self._board.config_digest,
+            urgent=self._urgency.held,
         )
         context = Context(board=self._board, observers=self._observers, rng=rng)
-        self._reconciler = Reconciler(host, context, inside=self._inside, released=_step_back)
+        self._reconciler = Reconciler(host, context, inside=self._inside, released=self._step_back)
         self._stopping = Event()
         self._status_code = 0
 
@@ -171,8 +173,8 @@ class _Node:
         services = {(kind.value, name): task.status() for kind, name, task in self._reconciler.services()}
         return status_of(self._board.snapshot(), services, since=self._sources.since, refused=self._sources.refused)
 
-
-def _step_back() -> None:
-    """Leave the processors to whoever takes over on this machine: what is left of the stop is in nobody's way."""
-    with suppress(OSError, AttributeError):  # refused by the machine, or not Unix
-        os.nice(STOPPING_NICENESS)
+    def _step_back(self) -> None:
+        """Leave the processors to whoever takes over on this machine: what is left of the stop is in nobody's way."""
+        self._urgency.end()
+        with suppress(OSError, AttributeError):  # refused by the machine, or not Unix
+            os.nice(STOPPING_NICENESS)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 import math
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path as FilePath
     from random import Random
 
@@ -191,6 +193,11 @@ def _no_digest() -> str:
     return ""
 
 
+@asynccontextmanager
+async def _never_urgent(priority: int) -> AsyncGenerator[bool]:
+    yield False
+
+
 @frozen(kw_only=True, eq=False)
 class Host:
     """What a provider instance knows of the process it runs in.
@@ -198,7 +205,10 @@ class Host:
     `incarnation` never repeats on this machine and instance. `rng` is the process's source of randomness (seeded in
     tests). `state_dir` exists, mode 0700; an instance keeps its files in a folder of its own below it.
     `config_digest()` names the configuration that this node runs now, at most eight characters, "" while there is none:
-    for elections whose members tell each other.
+    for elections whose members tell each other. `urgent(priority)` has this process scheduled in real time (SCHED_FIFO,
+    1 to 99) while the context that it returns is entered, which yields whether that is permitted: for elections that
+    count in milliseconds. Nothing that the process starts inherits it, and for whoever is at work for 100 ms without a
+    pause it is suspended.
     """
 
     node_name: str
@@ -209,6 +219,7 @@ class Host:
     incarnation: int = 0
     allow_insecure: bool = False
     config_digest: Callable[[], str] = _no_digest
+    urgent: Callable[[int], AbstractAsyncContextManager[bool]] = _never_urgent
 
 
 @frozen(kw_only=True, eq=False)

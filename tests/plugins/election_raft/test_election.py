@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -537,6 +536,31 @@ async def test_the_state_of_another_cluster_is_refused(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("timing", "priorities"),
+    [
+        (Profile.DEFAULT, [1]),
+        (Profile.FAST, [10]),
+        (Profile.RELAXED, []),
+        (TimingConfig(heartbeat=Duration(0.05), promise=Duration(0.2)), [1]),
+    ],
+)
+async def test_short_time_spans_ask_for_real_time(
+    timing: Profile | TimingConfig, priorities: list[int], tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    @asynccontextmanager
+    async def urgent(priority: int) -> AsyncGenerator[bool]:
+        asked.append(priority)
+        yield True
+        asked.remove(priority)
+
+    async with RAFT.open(config(1, timing=timing), host(tmp_path, "n1", urgent=urgent)):
+        assert asked == priorities
+    assert asked == []
+
+
 async def test_fast_is_refused_where_the_machine_cannot_keep_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -546,11 +570,6 @@ async def test_fast_is_refused_where_the_machine_cannot_keep_it(
         async with RAFT.open(settings, host(tmp_path, "n1")):
             pass
     monkeypatch.setattr(_instance, "clock_getres", lambda clock: 0.004)
-
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "sched_setscheduler", refuse)
     with pytest.raises(NotPermittedError, match="CAP_SYS_NICE"):
         async with RAFT.open(settings, host(tmp_path, "n1")):
             pass

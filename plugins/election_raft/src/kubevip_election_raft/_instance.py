@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
@@ -35,13 +34,15 @@ from kubevip_election_raft._ready import Outgoing, SoftState
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
 from kubevip_election_raft._storage import Storage
-from kubevip_election_raft._timing import Timing
 from kubevip_election_raft._transport import Transport
 
 logger = logging.getLogger("kubevip.raft")
 
+#: How far before everything ordinary a heartbeat goes. Longer promises bear being late, and are for small machines.
+FIFO_PRIORITY, FAST_FIFO_PRIORITY = 1, 10
+LONGEST_URGENT_PROMISE_SECONDS = 0.5
+
 #: `fast` needs a scheduler that lets a heartbeat through within a few milliseconds, and timers as fine.
-FIFO_PRIORITY = 10
 COARSEST_TICK_SECONDS = 0.004
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; its resolution is the kernel's tick
 
@@ -76,14 +77,15 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
     :raises ElectionError: when the state cannot be used, or the address or port is not to be had.
     """
     own = _own_member(config, host)
-    timing = _timing_of(config)
+    _check_ticks(config)
     keyring = await to_thread.run_sync(_keyring, config, host)
     storage = Storage(host.state_dir / "raft", cluster=config.cluster, member=own.name)
     host = evolve(host, incarnation=_next_incarnation(host))
     async with AsyncExitStack() as stack:
         stack.enter_context(storage.locked())
         saved = await to_thread.run_sync(storage.load)
-        pace = await measure_pace(timing, storage)
+        await stack.enter_async_context(_urgent(config, host))
+        pace = await measure_pace(config.time_spans, storage)
         for warning in pace.warnings:
             logger.warning("%s", warning)
         clock, later = Clock(), _Later()
@@ -261,10 +263,10 @@ def _keyring(config: RaftConfig, host: Host) -> Keyring:
         raise RefusedError(no_keys(config, host.node_name, error)) from error
 
 
-def _timing_of(config: RaftConfig) -> Timing:
-    """Return the time spans; `fast` only where the machine can keep them.
+def _check_ticks(config: RaftConfig) -> None:
+    """Refuse `fast` where timers are too coarse for it.
 
-    :raises NotPermittedError: when it cannot.
+    :raises NotPermittedError: when they are.
     """
     if config.timing is Profile.FAST and sys.platform == "linux":
         tick = clock_getres(CLOCK_MONOTONIC_COARSE)
@@ -273,12 +275,22 @@ def _timing_of(config: RaftConfig) -> Timing:
                 f"timing fast: this kernel's tick is {tick * 1000:.0f} ms, and short leases need 4 ms or less: "
                 "use timing default"
             )
-        if os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR):
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(FIFO_PRIORITY))
-            except PermissionError:
-                raise NotPermittedError(
-                    "timing fast: this process may not run as SCHED_FIFO: give it CAP_SYS_NICE "
-                    "(systemd: AmbientCapabilities=CAP_SYS_NICE), or use timing default"
-                ) from None
-    return config.time_spans
+
+
+@asynccontextmanager
+async def _urgent(config: RaftConfig, host: Host) -> AsyncGenerator[None]:
+    """Have heartbeats go before what else this machine does, where it can be had.
+
+    :raises NotPermittedError: when the time spans need it and it is not.
+    """
+    if config.time_spans.promise_seconds > LONGEST_URGENT_PROMISE_SECONDS:
+        yield
+        return
+    priority = FAST_FIFO_PRIORITY if config.timing is Profile.FAST else FIFO_PRIORITY
+    async with host.urgent(priority) as is_real_time:
+        if config.timing is Profile.FAST and not is_real_time and sys.platform == "linux":
+            raise NotPermittedError(
+                "timing fast: this process may not run as SCHED_FIFO: give it CAP_SYS_NICE "
+                f"(systemd: CapabilityBoundingSet=), or LimitRTPRIO={priority}, or use timing default"
+            )
+        yield
