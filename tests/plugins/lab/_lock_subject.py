@@ -46,6 +46,9 @@ class LockSubject:
     def move_command(self, node: str, to: str, number: int) -> tuple[str, ...]:
         return ()
 
+    def revive(self) -> None:
+        pass
+
     def trouble(self) -> str:
         missing = [name for name, daemon in self.daemons.items() if not daemon.children()]
         return f"{missing[0]} does not run" if missing else ""

@@ -13,6 +13,8 @@ from kubevip_lab import plugin
 from kubevip_lab._faults import FAULTS
 from kubevip_lab._kubevip import native_file, original_file
 from kubevip_lab._lab import plan
+from kubevip_lab._peers import PEERS
+from kubevip_lab._round import HOLD_SECONDS
 
 
 @pytest.fixture
@@ -26,11 +28,17 @@ def test_every_fault_can_be_asked_for() -> None:
     assert set(plugin.FAULT_NAMES) == set(FAULTS)
 
 
+def test_every_peer_can_be_asked_for_and_all_it_cannot_do_are_faults() -> None:
+    assert set(plugin.PEER_NAMES) == set(PEERS)
+    assert all(peer.cannot <= set(FAULTS) for peer in PEERS.values())
+
+
 def test_a_measurement_has_defaults(parser: argparse.ArgumentParser) -> None:
     args = parser.parse_args(["failover", "--fault", "kill"])
 
     assert (args.rounds, args.nodes, args.interval, args.keep_open, args.json) == (10, 3, 0.001, 0, False)
     assert (args.fault, args.against, args.timing) == (["kill"], None, "default")
+    assert args.hold == HOLD_SECONDS
 
 
 def test_faults_are_measured_in_the_order_in_which_they_are_given(parser: argparse.ArgumentParser) -> None:

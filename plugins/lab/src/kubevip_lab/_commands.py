@@ -13,11 +13,11 @@ from kubevip_lab._comparison import Comparison
 from kubevip_lab._demo import demonstrate
 from kubevip_lab._failover import measure
 from kubevip_lab._idle import measure_at_rest
-from kubevip_lab._keepalived import prepare_keepalived
 from kubevip_lab._kubevip import prepare_kubevip
 from kubevip_lab._lab import VIP, VIP_PORT, open_lab, plan
 from kubevip_lab._load import run_load
 from kubevip_lab._machine import look_at_machine
+from kubevip_lab._peers import PEERS
 from kubevip_lab._up import open_shell
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from kubevip_lab._show import Show
     from kubevip_lab._subject import Subject
 
-PEERS: Mapping[str, Callable[[Network, Plan, Path], Subject]] = {"keepalived": prepare_keepalived}
-"""What kubevip can be compared with."""
-
-_CANNOT = {("keepalived", "move")}
 _DEMO_NODES = 3
 
 
@@ -66,14 +62,15 @@ def failover(args: argparse.Namespace, directory: Path, show: Show) -> Result:
     """Measure fault after fault, each in a lab of its own, so that none inherits anything; peers by turns."""
     machine = look_at_machine(directory)
     show.say(machine.describe())
-    subjects = [None] if args.against is None else [None, args.against]
-    cases = [(fault, subject) for fault in args.fault for subject in subjects if (subject, fault) not in _CANNOT]
+    peers = [None] if args.against is None else [None, args.against]
+    cases = [(fault, peer) for fault in args.fault for peer in peers if peer is None or fault not in PEERS[peer].cannot]
     figures: list[Figures] = []
-    for fault, subject in cases:
-        place = directory if len(cases) == 1 else directory / f"{fault}-{subject or 'kubevip'}"
+    for fault, peer in cases:
+        place = directory if len(cases) == 1 else directory / f"{fault}-{peer or 'kubevip'}"
         place.mkdir(mode=0o700, exist_ok=True)
-        what = plan(args.nodes, serves_on_nodes=subject is not None)
-        with _lab(args, what, place, show.say, subject) as lab:
+        what = plan(args.nodes, serves_on_nodes=peer is not None)
+        least_timeout = 0.0 if peer is None else PEERS[peer].least_timeout_seconds
+        with _lab(args, what, place, show.say, peer) as lab:
             figures.append(
                 measure(
                     lab,
@@ -81,8 +78,9 @@ def failover(args: argparse.Namespace, directory: Path, show: Show) -> Result:
                     fault=fault,
                     rounds=args.rounds,
                     interval=args.interval,
-                    timeout=args.timeout,
+                    timeout=max(args.timeout, least_timeout),
                     keep_open=args.keep_open,
+                    hold=args.hold,
                     timelines=place if args.logs else None,
                 )
             )
@@ -138,13 +136,14 @@ def _lab(
     servers: list[ApiServer] = []
 
     def make(network: Network, what: Plan) -> Subject:
+        if getattr(args, "election", "raft") == "k8s" if peer is None else PEERS[peer].needs_api:
+            servers.append(stack.enter_context(open_api_server(network, directory)))
+        kubeconfig = servers[0].kubeconfig if servers else None
         if peer is not None:
-            return PEERS[peer](network, what, directory)
+            return PEERS[peer].prepare(network, what, directory, kubeconfig)
         file = getattr(args, "config", None)
         timing = getattr(args, "timing", "default")
         config = Path(file).resolve() if file else None
-        if getattr(args, "election", "raft") == "k8s":
-            servers.append(stack.enter_context(open_api_server(network, directory)))
         return prepare_kubevip(
             network,
             what,
@@ -153,7 +152,7 @@ def _lab(
             config,
             timing,
             is_insecure=args.insecure,
-            kubeconfig=servers[0].kubeconfig if servers else None,
+            kubeconfig=kubeconfig,
         )
 
     with stack, open_lab(what, make) as lab:

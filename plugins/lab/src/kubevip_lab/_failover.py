@@ -73,9 +73,10 @@ def measure(
     interval: float,
     timeout: float,
     keep_open: int,
+    hold: float,
     timelines: Path | None = None,
 ) -> Figures:
-    """Let one fault happen `rounds` times; probers ask every `interval` seconds.
+    """Let one fault happen `rounds` times; probers ask every `interval` seconds. It lasts `hold` seconds or more.
 
     With `timelines` a directory, the second after each fault is written to `round-N.txt` in it: frames and log lines.
 
@@ -94,7 +95,7 @@ def measure(
             def say(text: str, number: int = number) -> None:
                 show.say(f"round {number + 1} of {rounds}: {text}")
 
-            result = run_round(lab, watch, FAULTS[fault], holder, timeout, keep_open=keep_open, say=say)
+            result = run_round(lab, watch, FAULTS[fault], holder, timeout, keep_open=keep_open, hold=hold, say=say)
             done.append(result)
             if wire is not None and timelines is not None:
                 logs = [daemon.log for daemon in lab.subject.daemons.values()]

@@ -48,6 +48,9 @@ class Keepalived:
         """Return (): as above."""
         return ()
 
+    def revive(self) -> None:
+        """Do nothing: its first process never ends by itself."""
+
     def trouble(self) -> str:
         """Return which node runs no VRRP, or ""."""
         missing = [node for node in self.daemons if self.control_process(node) is None]

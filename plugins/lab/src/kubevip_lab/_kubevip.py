@@ -55,6 +55,9 @@ class Kubevip:
         place = str(self.state[node])
         return (sys.executable, "-P", "-m", "kubevip", "move", group_name(number), to, "--state-dir", place)
 
+    def revive(self) -> None:
+        """Do nothing: its first process never ends by itself."""
+
     def trouble(self) -> str:
         """Return which node does not follow or lead, or "" when all do and agree on who holds each group."""
         leaders: dict[str, set[str]] = {}

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from kubevip_lab._lab import Lab
     from kubevip_lab._watch import Watch
 
+HOLD_SECONDS = 0.5
+"""How long a fault lasts at least after the address was taken over, unless told otherwise."""
+
 _STEADY_SECONDS = 0.3
 _BEFORE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.05  # between two questions to the nodes how they are
-_HOLD_SECONDS = 0.5  # a fault lasts at least so long after the address was taken over
 _AFTER_SECONDS = 0.3
 _FLUSH_SECONDS = 0.1  # longer than a prober keeps records to itself
 _STAY_SECONDS = 3.0
@@ -82,6 +84,7 @@ def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
 
     while True:
         is_steady = watch.pump(max(end - monotonic(), 0.0), is_worth_a_look)
+        lab.subject.revive()
         for node, daemon in lab.subject.daemons.items():
             if daemon.pid is None:
                 raise KubevipError(f"{lab.subject.name} on {node} has ended with status {daemon.exit_status}")
@@ -110,11 +113,13 @@ def run_round(
     timeout: float,
     *,
     keep_open: int = 0,
+    hold: float = HOLD_SECONDS,
     say: Callable[[str], None] = lambda text: None,
 ) -> Round:
     """Let `fault` happen to the holder, wait for a successor, repair, wait until the cluster is whole.
 
-    The cluster must be whole. The fault lasts at least 0.8 s after somebody took over. `say` is told what goes on.
+    The cluster must be whole. The fault lasts 0.3 s and `hold` seconds after somebody took over. `say` is told what
+    goes on.
 
     :raises KubevipError: when the cluster is not whole within `timeout` seconds after the repair.
     """
@@ -134,7 +139,7 @@ def run_round(
         is_taken = watch.pump(timeout, lambda: successor() is not None and not watch.unanswered(_STEADY_SECONDS))
         after = successor() if is_taken else None
         say(f"{after} answers now" if after else f"nobody took over from {holder} within {timeout:.0f} s")
-        watch.pump(_HOLD_SECONDS)
+        watch.pump(hold)
         ended = [each.received for each in held.since(started, CLOSED)] if held else []
     others = [node for node in lab.nodes if node != holder]
     unanswered = watch.unanswered(_STEADY_SECONDS, others)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubevip.errors import KubevipError, NotPermittedError
 from kubevip_lab._commands import COMMANDS, keep_up
-from kubevip_lab._keepalived import find_keepalived
+from kubevip_lab._peers import PEERS
 from kubevip_lab._run_directory import KEEP, run_directory
 from kubevip_lab._sandbox import INTERRUPTED, Interrupted, call
 from kubevip_lab._show import open_show
@@ -31,8 +31,8 @@ def run_command(args: argparse.Namespace) -> int:
     :raises NotPermittedError: when the machine refuses namespaces or devices, or lacks a program.
     :raises KubevipError: when a cluster did not become whole.
     """
-    if getattr(args, "against", None) == "keepalived":
-        find_keepalived()
+    if peer := getattr(args, "against", None):
+        PEERS[peer].find()
     with run_directory() as directory:
         try:
             outcome = call(partial(_in_sandbox, args, directory))

@@ -41,6 +41,10 @@ class Subject(Protocol):
         """Return the command that does so for the address `number` from 0, as a user on `node` gives it; () if none."""
         ...
 
+    def revive(self) -> None:
+        """Start again what ended, where in life somebody else would; else nothing, and it counts as an error."""
+        ...
+
     def trouble(self) -> str:
         """Return what still keeps the cluster from being whole, one line; empty when every node takes part again."""
         ...

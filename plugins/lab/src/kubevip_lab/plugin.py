@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kubevip.control import Client
 
 FAULT_NAMES = ("term", "kill", "killall", "freeze", "cut", "poweroff", "move", "partition")
+PEER_NAMES = ("keepalived", "kube-vip")
 ELECTIONS = ("raft", "k8s")
 TIMINGS = ("default", "fast", "relaxed")
 
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     failover.add_argument(
         "--fault", action="append", choices=FAULT_NAMES, required=True, help="may be given more than once"
     )
-    failover.add_argument("--against", choices=("keepalived",), help="the same faults for another product as well")
+    failover.add_argument("--against", choices=PEER_NAMES, help="the same faults for another product as well")
     failover.add_argument("--rounds", type=_count(1, 1000), default=10, metavar="N", help="default: 10")
     failover.add_argument("--json", action="store_true", help="print the figures as one object")
     failover.add_argument(
@@ -38,6 +39,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     failover.add_argument(
         "--keep-open", type=_count(0, 10_000), default=0, metavar="N", help="open connections that the holder has"
+    )
+    failover.add_argument(
+        "--hold",
+        type=_seconds,
+        default=0.5,
+        metavar="TIME",
+        help="how long a fault lasts at least after somebody took over, default: 500ms",
     )
     failover.add_argument(
         "--timeout", type=_seconds, default=15.0, metavar="TIME", help="for a successor, default: 15s"
