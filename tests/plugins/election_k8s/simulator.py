@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from kubevip_election_k8s._candidate import Candidate, Read, Wait, Write
-from kubevip_election_k8s._record import Record, micro_time, read_record, write_record
+from kubevip_election_k8s._record import Record, micro_time, write_record
 from kubevip_election_k8s._timing import Timing
 
 SECONDS = 120.0
@@ -122,7 +122,6 @@ class World:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self.loss, self.delay = self.rng.choice([0.0, 0.05, 0.3]), self.rng.choice([0.01, 0.3, 2.0])
-        self.has_restarts = self.rng.random() < 0.5  # else hands delete and empty: see `Election` in the README
         self.takeovers = 0
         self._holder = ""
         self.machines = [Machine(f"n{number}", self, self.rng) for number in range(1, machines + 1)]
@@ -199,18 +198,14 @@ class World:
         elif kind == 1 and not machine.is_frozen:
             machine.is_frozen = True
             self.at(self.now + self.rng.expovariate(0.3), machine.thaw)
-        elif kind == 2 and self.has_restarts and not machine.holds():
+        elif kind == 2 and not machine.holds():
             machine.start()
-        elif kind == 3 and not self.has_restarts and self.lease is not None and self._is_known_to_all():
+        elif kind == 3 and self.lease is not None:
             self.put(None)
-        elif kind == 4 and not self.has_restarts and self.lease is not None and self._is_known_to_all():
-            record = read_record(self.lease)
-            self.put(write_record(self.lease, Record(duration_seconds=record.duration_seconds)))
+        elif kind == 4 and self.lease is not None:
+            duration = self.rng.choice([None, TIMING.lease_seconds])
+            self.put(write_record(self.lease, Record(duration_seconds=duration)))
         self.at(self.now + self.rng.expovariate(0.5), self._mischief)
-
-    def _is_known_to_all(self) -> bool:
-        """Whether everybody has seen that somebody holds: who never saw a Lease takes one that is not there at once."""
-        return all(m.candidate.seen is not None and m.candidate.seen.holder for m in self.machines)
 
 
 def _telling(machine: Machine, lease: Any, version: str) -> Callable[[], None]:

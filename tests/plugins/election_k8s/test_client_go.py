@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyio import Path as AsyncPath
-from anyio import create_task_group, fail_after, sleep
+from anyio import create_task_group, current_time, fail_after, sleep
 from tests.plugins.election_k8s.nodes import Stand
 
 from kubevip.testing import make_host
@@ -51,6 +51,9 @@ class Elector:
         with fail_after(60):
             while text not in await AsyncPath(self._log).read_text():
                 await sleep(0.02)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         """Have it release the Lease and end."""
@@ -123,3 +126,18 @@ async def test_a_foreign_elector_that_dies_is_succeeded_when_its_lease_has_run_o
                 await stand.leads()
     spec = api_server.ask("GET", f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{lease}")["spec"]
     assert spec["leaseTransitions"] == 1
+
+
+async def test_a_lease_that_is_deleted_behind_a_foreign_elector_is_not_held_before_that_must_have_stopped(
+    api_server: ApiServer, tmp_path: Path
+) -> None:
+    lease = "deleted-behind-client-go"
+    with elector(api_server, lease, tmp_path / "first") as first:
+        await first.says("leading")
+        first.freeze()
+        frozen_at = current_time()
+        api_server.ask("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{lease}")
+        async with standing(api_server, lease, tmp_path) as stand:
+            with fail_after(60):
+                await stand.leads()
+            assert current_time() - frozen_at >= 5

@@ -56,7 +56,7 @@ async def test_the_first_node_creates_the_lease_as_client_go_would(server: Lease
         assert (spec["leaseDurationSeconds"], spec["leaseTransitions"]) == (5, 0)
         for time in (spec["acquireTime"], spec["renewTime"]):
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time)
-        sent_at = next(at for at, method, _ in n1.way.requests if method == "POST")
+        sent_at = [at for at, method, _ in n1.way.requests if method == "PUT"][-1]
         assert leading.valid_until == pytest.approx(sent_at + 3)
         assert leading.cause is not None
         assert leading.cause.why == "first"
@@ -221,6 +221,62 @@ async def test_a_lease_deleted_behind_a_holder_that_is_cut_off_is_taken_when_it_
         assert not first.holds
         ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
         assert current_time() >= ended + 1.9
+
+
+async def test_a_process_that_never_saw_a_deleted_lease_holds_only_when_its_holder_must_have_stopped(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        (n1,) = await opened(stack, server, tmp_path, "n1")
+        first = n1.stand()
+        await first.leads()
+        await sleep(3.2)
+        n1.way.is_cut = True
+        server.delete(LEASE)
+        (n2,) = await opened(stack, server, tmp_path, "n2")
+        began, second = current_time(), n2.stand()
+        await second.leads()
+        assert not first.holds
+        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        assert current_time() >= ended + 2
+        assert current_time() - began <= 6.1  # one retry period for the holder to write it again, one duration
+
+
+async def test_a_process_that_never_saw_a_deleted_lease_leaves_it_to_its_holder(server: Leases, tmp_path: Path) -> None:
+    """Also when the holder's watch is deaf: it finds out with its next renewal."""
+    async with AsyncExitStack() as stack:
+        (n1,) = await opened(stack, server, tmp_path, "n1")
+        first = n1.stand()
+        await first.leads()
+        n1.way.watch_is_deaf = True
+        await sleep(1.01)
+        server.delete(LEASE)
+        (n2,) = await opened(stack, server, tmp_path, "n2")
+        second = n2.stand()
+        assert await second.follows() == Following(leader="n1")
+        await sleep(10)
+        assert first.holds
+        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+
+
+async def test_who_stops_before_it_held_a_lease_that_it_made_leaves_the_next_one_as_careful(
+    server: Leases, tmp_path: Path
+) -> None:
+    wills: list[bytes | None] = []
+    async with AsyncExitStack() as stack:
+        (n1,) = await opened(stack, server, tmp_path, "n1", will=lambda *will: wills.append(will[2]))
+        first = n1.stand()
+        while not server.holder(LEASE):
+            await sleep(0.1)
+        assert re.search(r"before this node made it: holds in (4.9|5.0) s", str(n1.election.status()["waiting"]))
+        await sleep(1)
+        assert set(wills) <= {None}  # nor may a parent release what was never held
+        await first.stop()
+        assert server.holder(LEASE) == ""
+        (n2,) = await opened(stack, server, tmp_path, "n2")
+        began, second = current_time(), n2.stand()
+        await second.leads()
+        assert current_time() - began > 5
 
 
 async def test_a_lease_emptied_by_hand_stays_with_its_holder(server: Leases, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ Rules
 1. Everything is a compare-and-swap: what is written carries the version that the decision was made on.
 2. A holder counts its deadline from before it SENT what renewed the Lease; everybody else counts the Lease's duration
    from when they SAW it. So whoever takes over does so later than the holder has stopped, whatever was delayed.
-3. A holder that finds its Lease deleted or emptied writes it again at once; others wait until it has stopped. A
+3. A holder that finds its Lease deleted or emptied writes it again at once, and holds on. Others leave it a retry
+   period for that, then write their own name, and hold only with a renewal that they sent a whole duration later: a
+   Lease that is not there does not say who held it, or until when, not even to a process that has just started. A
    holder that finds somebody else's identity has lost.
 4. A write without an answer may have been carried out. Nothing is concluded from it: it is read or written again.
 """
@@ -40,11 +42,15 @@ class Read:
 
 @frozen(kw_only=True)
 class Write:
-    """Write the Lease: create it if `lease` is None. `acquires` says whether it changes hands."""
+    """Write the Lease: create it if `lease` is None.
+
+    `acquires` says whether it changes hands, `holds` whether this candidate holds once it is written.
+    """
 
     record: Record
     lease: Mapping[str, object] | None
     acquires: bool
+    holds: bool
     timeout_seconds: float
 
 
@@ -60,6 +66,8 @@ class Candidate:
         #: Until when this candidate holds; nobody else may take over before `lease_seconds - renew_seconds` after it.
         self.valid_until = -math.inf
         self._renewed_at = -math.inf
+        #: A renewal that was sent before that does not hold: who held before us may do so still.
+        self._holds_from = -math.inf
         self._paused_until = -math.inf
         self._refusals = 0
         self._must_read = True
@@ -84,6 +92,11 @@ class Candidate:
     def transitions(self) -> int:
         """How often the Lease has changed hands, as last seen."""
         return self.seen.record.transitions if self.seen is not None and self.seen.record is not None else 0
+
+    @property
+    def holds_from(self) -> float | None:
+        """From when on our Lease may be held, None if it is ours for good reason or not ours."""
+        return self._holds_from if self.is_ours and self._holds_from > self._renewed_at else None
 
     def holds(self, now: float) -> bool:
         """Return whether this candidate holds the Lease."""
@@ -110,7 +123,8 @@ class Candidate:
             self._observe(lease, version_of(lease), now)
         if self.is_ours:
             self._renewed_at = sent_at
-            self.valid_until = max(self.valid_until, sent_at + self.timing.renew_seconds)
+            if sent_at >= self._holds_from:
+                self.valid_until = max(self.valid_until, sent_at + self.timing.renew_seconds)
 
     def conflicted(self, now: float, stretch: float) -> None:
         """Take note that somebody was faster: read, at once the first time."""
@@ -161,8 +175,11 @@ class Candidate:
             due = self._renewed_at + timing.retry_seconds
             if holds and now < due:
                 return Wait(until=min(due, self.valid_until))
+            if now < min(due, self._holds_from):
+                return Wait(until=min(due, self._holds_from))
             renewed = evolve(record, duration_seconds=timing.lease_seconds, renew_time=stamp)
-            return Write(record=renewed, lease=seen.lease, acquires=False, timeout_seconds=timeout)
+            is_held = now >= self._holds_from
+            return Write(record=renewed, lease=seen.lease, acquires=False, holds=is_held, timeout_seconds=timeout)
         due = now if holds else seen.free_at + delay_seconds
         if now < due:
             return Wait(until=due)
@@ -173,7 +190,8 @@ class Candidate:
             renew_time=stamp,
             transitions=record.transitions + (seen.record is not None),
         )
-        return Write(record=acquired, lease=seen.lease, acquires=True, timeout_seconds=timeout)
+        is_held = holds or not seen.is_vacant
+        return Write(record=acquired, lease=seen.lease, acquires=True, holds=is_held, timeout_seconds=timeout)
 
     def decide_release(self, now: float, stamp: str) -> Decision | None:
         """Return what is left to do before nobody has to wait for this candidate; None when that is all.
@@ -187,22 +205,34 @@ class Candidate:
         if self._must_read or self._may_hold or self.seen is None:
             return Read(timeout_seconds=self.timing.acquire_seconds)
         assert self.seen.record is not None  # it is ours
+        is_known_free = now >= self._holds_from  # else it is as vacant as it was found
         released = evolve(
             self.seen.record,
             holder="",
-            duration_seconds=RELEASED_DURATION_SECONDS,
+            duration_seconds=RELEASED_DURATION_SECONDS if is_known_free else self.timing.lease_seconds,
             acquire_time=stamp,
             renew_time=stamp,
         )
-        return Write(
-            record=released, lease=self.seen.lease, acquires=False, timeout_seconds=self.timing.acquire_seconds
-        )
+        seconds = self.timing.acquire_seconds
+        return Write(record=released, lease=self.seen.lease, acquires=False, holds=False, timeout_seconds=seconds)
 
     def _observe(self, lease: Mapping[str, object] | None, version: str, now: float) -> None:
-        record = None if lease is None else read_record(lease)
-        self.seen = observe(self.seen, record, lease, version, now=now, default_seconds=self.timing.lease_seconds)
+        before, timing = self.seen, self.timing
+        self.seen = observe(
+            before,
+            None if lease is None else read_record(lease),
+            lease,
+            version,
+            now=now,
+            default_seconds=timing.lease_seconds,
+            vacant_seconds=timing.retry_seconds,
+        )
         if self.seen.holder not in ("", self.identity):
             self.valid_until = -math.inf
+        if self.is_ours and (before is None or before.holder != self.identity):
+            # A Lease that was created here has changed hands never, whatever was seen before its creation.
+            is_claimed = self.transitions == 0 or before is None or before.is_vacant
+            self._holds_from = now + timing.lease_seconds if is_claimed and not self.holds(now) else -math.inf
 
     def _pause(self, now: float, stretch: float) -> None:
         longest = self.timing.retry_seconds / 2

@@ -83,7 +83,7 @@ class LeaseElection:
         With `scope: service` each group has its own leader, and only the number of Leases is told.
         """
         electors = tuple(self._electors.values())
-        problems = {elector.problem: None for elector in electors if elector.problem}
+        problems, now = {elector.problem: None for elector in electors if elector.problem}, self._clock.now()
         described: dict[str, object] = {
             "lease": str(self._lease),
             "identity": self._identity,
@@ -91,14 +91,17 @@ class LeaseElection:
             "warnings": [*problems, *filter(None, (self._watch.problem,))],
         }
         if self._scope is Scope.LEASE and electors:
-            candidate, now = electors[0].candidate, self._clock.now()
+            candidate = electors[0].candidate
             holds = candidate.holds(now)
             described |= {
                 "leader": self._node if holds else None if candidate.is_ours else candidate.holder_node,
                 "term": candidate.transitions,
                 "lease_seconds_left": round(candidate.valid_until - now, 3) if holds else None,
             }
-        if problems and not any(elector.candidate.holds(self._clock.now()) for elector in electors):
+        if found := [at for it in electors if (at := it.candidate.holds_from) is not None and at > now]:
+            left = f"{min(found) - now:.1f} s"
+            described["waiting"] = f"nothing says who held the Lease before this node made it: holds in {left}"
+        if problems and not any(elector.candidate.holds(now) for elector in electors):
             described["waiting"] = f"waiting for the API: {next(iter(problems))}"
         return described
 

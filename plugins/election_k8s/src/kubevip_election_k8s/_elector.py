@@ -169,6 +169,7 @@ class Elector:
             case Write():
                 if decision.acquires:
                     self._note_cause(now)
+                if decision.holds:
                     self._bequeath(self.lease, decision.record.transitions)
                 await self._request(decision)
 

@@ -50,10 +50,13 @@ class LastWill:
 
     def set(self, lease: LeaseName, transitions: int | None) -> None:
         """Have `lease` released if it is ours and has changed hands so often; None: have it not released."""
-        if transitions is not None:
-            self._held[lease] = _goodbye.patch(self._identity, transitions)
+        patch = _goodbye.patch(self._identity, transitions) if transitions is not None else None
+        if patch == self._held.get(lease):
+            return
+        if patch is not None:
+            self._held[lease] = patch
         else:
-            self._held.pop(lease, None)
+            del self._held[lease]
         self._changed.set()
 
     async def run(self) -> None:

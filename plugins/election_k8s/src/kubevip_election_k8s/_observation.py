@@ -1,10 +1,10 @@
-"""What is known of a Lease here, and from when on nobody holds it, on this machine's clock."""
+"""What is known of a Lease here, and from when on others may take it, on this machine's clock."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kubevip_election_k8s._record import Record
 
@@ -14,8 +14,7 @@ class Observation:
     """A Lease as last seen.
 
     `lease` is the object as the API gave it, None when there is none. `since` is when this record was first seen and
-    `free_at` from when on others than its holder may take it, on a clock that goes on while the machine sleeps. A
-    Lease that was deleted, or emptied by hand, is free only when whoever held it before has stopped.
+    `free_at` from when on others than its holder may write it, on a clock that goes on while the machine sleeps.
     """
 
     record: Record | None
@@ -29,6 +28,11 @@ class Observation:
         """The identity that holds it, "" for nobody."""
         return self.record.holder if self.record is not None else ""
 
+    @property
+    def is_vacant(self) -> bool:
+        """Whether it is not there, or was emptied by hand: nothing says then that nobody holds, or how long ago."""
+        return self.record is None or not (self.record.holder or self.record.was_released)
+
 
 def observe(
     before: Observation | None,
@@ -38,32 +42,23 @@ def observe(
     *,
     now: float,
     default_seconds: float,
+    vacant_seconds: float,
 ) -> Observation:
     """Return what is known after `record` was seen at `now`.
 
     :param version: the resource version of what was seen; a list's, when there is no Lease.
     :param default_seconds: how long a holder holds whose record does not say.
+    :param vacant_seconds: how long a vacant Lease is left to its holder, who writes it again when it finds it so.
     """
     if before is not None and record == before.record:  # another version of the same record renews nothing
-        since, free_at = before.since, before.free_at
-    else:
-        since = now
-        if record is not None and record.holder:
-            free_at = now + _seconds_of(record, default_seconds)
-        elif (record is not None and record.was_released) or before is None:
-            free_at = now
-        elif before.record is not None and before.record.holder:
-            # It may have been renewed since it was last seen, right before it was deleted or emptied.
-            free_at = now + _seconds_of(before.record, default_seconds)
-        else:
-            free_at = max(now, before.free_at)
-    return Observation(record=record, lease=lease, version=version, since=since, free_at=free_at)
+        return evolve(before, lease=lease, version=version)
+    free_at = now
+    if record is not None and record.holder:
+        free_at += default_seconds if record.duration_seconds is None else record.duration_seconds
+    seen = Observation(record=record, lease=lease, version=version, since=now, free_at=free_at)
+    return evolve(seen, free_at=now + vacant_seconds) if seen.is_vacant else seen
 
 
 def is_older(version: str, than: str) -> bool:
     """Return whether `version` is known to precede `than`; versions that are no numbers cannot be compared."""
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)
-
-
-def _seconds_of(record: Record, default_seconds: float) -> float:
-    return default_seconds if record.duration_seconds is None else record.duration_seconds

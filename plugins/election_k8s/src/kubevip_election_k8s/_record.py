@@ -30,7 +30,7 @@ class Record:
     @property
     def was_released(self) -> bool:
         """Whether an elector has let go in good order, and no hand emptied a Lease that is in use."""
-        return not self.holder and self.duration_seconds in (None, RELEASED_DURATION_SECONDS)
+        return not self.holder and self.duration_seconds == RELEASED_DURATION_SECONDS
 
     @property
     def holder_node(self) -> str | None:
