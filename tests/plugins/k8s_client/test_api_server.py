@@ -252,6 +252,14 @@ async def test_a_wrong_ingress_is_refused(client: Client, ingress: dict[str, str
     assert await refusal(Invalid, asked) == (422, "Invalid")
 
 
+async def test_who_writes_a_status_may_annotate_but_not_ask_for_an_address(client: Client) -> None:
+    await client.create(SERVICES, "web", spec=service(), metadata={"annotations": {"a": "b"}})
+    patch = {"metadata": {"annotations": {"kubevip.io/x": "y"}}, "spec": {"loadBalancerIP": "192.0.2.1"}}
+    new = await client.patch(SERVICES, "web", MERGE, patch, part="status")
+    assert new["metadata"]["annotations"] == {"a": "b", "kubevip.io/x": "y"}
+    assert "loadBalancerIP" not in new["spec"]
+
+
 async def test_what_has_no_status_has_no_status_part(client: Client) -> None:
     old = await client.create(CONFIG_MAPS, "a")
     assert (await refusal(NotFound, client.put(CONFIG_MAPS, old, part="status")))[0] == 404

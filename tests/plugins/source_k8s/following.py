@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import create_task_group, fail_after
 
 from kubevip import Desired, Feed, Latest, Problem, Snapshot
-from kubevip._status import VipStatus
+from kubevip._status import GroupStatus, VipStatus
 from kubevip_source_k8s._config import K8sSourceConfig, Mode
 from kubevip_source_k8s._config_map_source import ConfigMapSource
 from kubevip_source_k8s._services_source import ServicesSource
@@ -57,9 +57,12 @@ class Following:
     async def until_addresses(self, *addresses: str) -> None:
         await self.until(lambda: self.addresses == list(addresses))
 
-    def hold(self, *addresses: str) -> None:
+    def hold(self, *addresses: str, leads: bool | None = None) -> None:
+        """Let the node hold these addresses; `leads` the group of the source or not; None: nobody wants it to stand."""
         vips = tuple(VipStatus(name=it, address=ip_address(it), group="services", is_held=True) for it in addresses)
-        self.status.set(Snapshot(vips=vips))
+        stands = bool(addresses) if leads is None else leads
+        group = GroupStatus(name="services", election="services", is_leading=stands)
+        self.status.set(Snapshot(vips=vips, groups=(group,) if addresses or leads is not None else ()))
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from anyio import sleep
@@ -185,42 +185,112 @@ async def test_status_of_another_is_mended_and_a_new_address_written(cluster: Fa
         assert [it["ip"] for it in ingress(cluster)] == ["192.168.0.90"]
 
 
+SHOWN = {"loadBalancer": {"ingress": [{"ip": "192.168.0.80", "ipMode": "VIP"}]}}
+
+
+def marked(status: Any = SHOWN, *, source: str = "kube-system/plndr-svcs-lock", **more: Any) -> dict[str, Any]:
+    """Return a Service whose status a node of `source` has written, before or elsewhere."""
+    value = {**service(**more), "status": status}
+    value["metadata"]["annotations"]["kubevip.io/status-written"] = f"192.168.0.80 {source}"
+    return value
+
+
+def mark(cluster: FakeCluster) -> str | None:
+    found: Any = cluster.get(SERVICES, "shop", "web")
+    return cast("str | None", found["metadata"].get("annotations", {}).get("kubevip.io/status-written"))
+
+
+NOT_OURS: dict[str, Any] = {"annotations": {"ignore": "true"}}
+
+
 async def test_a_service_that_is_not_ours_any_more_loses_what_was_written(cluster: FakeCluster) -> None:
     cluster.put(SERVICES, service())
     async with following(cluster) as running:
         await running.until_addresses("192.168.0.80")
         running.hold("192.168.0.80")
         await sleep(5)
-        now = (cluster.get(SERVICES, "shop", "web") or {})["status"]
-        cluster.put(SERVICES, {**service(annotations={"ignore": "true"}), "status": now})
+        assert mark(cluster) == "192.168.0.80 kube-system/plndr-svcs-lock"
+        cluster.put(SERVICES, marked(**NOT_OURS))
         await running.until_addresses()
+        running.hold(leads=True)
+        await sleep(5)
+        assert ingress(cluster) == []
+        assert mark(cluster) is None
+
+
+async def test_the_leader_takes_back_what_was_written_before_it_was_started(cluster: FakeCluster) -> None:
+    """Nobody holds the address, and nobody here has ever held it."""
+    cluster.put(SERVICES, marked(**NOT_OURS))
+    cluster.put(SERVICES, service("other", ip="192.168.0.81"))
+    async with following(cluster, node="n1") as one, following(cluster, node="n2") as two:
+        await one.until_addresses("192.168.0.81")
+        await two.until_addresses("192.168.0.81")
+        one.hold(leads=False)
+        two.hold(leads=False)
+        await sleep(60)
+        assert ingress(cluster) != []
+        one.hold("192.168.0.81")
         await sleep(5)
         assert ingress(cluster) == []
 
 
-async def test_what_a_former_holder_wrote_is_cleared_by_one_that_has_just_taken_over(cluster: FakeCluster) -> None:
-    written = {"loadBalancer": {"ingress": [{"ip": "192.168.0.80", "ipMode": "VIP"}]}}
-    cluster.put(SERVICES, {**service(), "status": written})
+async def test_a_service_that_is_refused_its_address_loses_what_was_written(cluster: FakeCluster) -> None:
+    cluster.put(SERVICES, marked(ip="127.0.0.1"))
     async with following(cluster) as running:
-        await running.until_addresses("192.168.0.80")
-        await sleep(5)
-        running.hold("192.168.0.80")  # no time to look at the status before the Service is another's
-        cluster.put(SERVICES, {**service(annotations={"ignore": "true"}), "status": written})
         await running.until_addresses()
-        running.hold()
+        running.hold(leads=True)
         await sleep(5)
         assert ingress(cluster) == []
 
 
-async def test_a_node_that_does_not_hold_clears_nothing(cluster: FakeCluster) -> None:
-    written = {"loadBalancer": {"ingress": [{"ip": "192.168.0.80", "ipMode": "VIP"}]}}
-    cluster.put(SERVICES, {**service(), "status": written})
+async def test_a_local_service_without_endpoints_keeps_its_status(cluster: FakeCluster) -> None:
+    """The address is its own still, and answers as soon as a node has an endpoint."""
+    cluster.put(SERVICES, marked(policy="Local"))
     async with following(cluster) as running:
-        await running.until_addresses("192.168.0.80")
-        cluster.put(SERVICES, {**service(annotations={"ignore": "true"}), "status": written})
         await running.until_addresses()
-        await sleep(5)
+        running.hold(leads=True)
+        await sleep(60)
         assert [it["ip"] for it in ingress(cluster)] == ["192.168.0.80"]
+
+
+@pytest.mark.parametrize("source", ["kube-system/another", ""])
+async def test_what_another_load_balancer_wrote_is_never_taken_back(cluster: FakeCluster, source: str) -> None:
+    cluster.put(SERVICES, marked(source=source, **NOT_OURS))
+    async with following(cluster) as running:
+        await running.until_addresses()
+        running.hold(leads=True)
+        await sleep(60)
+        assert [it["ip"] for it in ingress(cluster)] == ["192.168.0.80"]
+
+
+async def test_where_nobody_leads_each_node_takes_back_once_what_is_left(cluster: FakeCluster) -> None:
+    """Twice could be for ever, against a node that is configured otherwise."""
+    cluster.put(SERVICES, marked(**NOT_OURS))
+    async with following(cluster) as running:
+        await running.until_addresses()
+        await sleep(5)
+        assert ingress(cluster) != []  # a leader elsewhere would have been first
+        await sleep(10)
+        assert ingress(cluster) == []
+        cluster.put(SERVICES, marked(**NOT_OURS))
+        await sleep(60)
+        assert ingress(cluster) != []
+
+
+async def test_a_service_that_is_ours_again_keeps_its_status_all_the_time(cluster: FakeCluster) -> None:
+    cluster.put(SERVICES, marked(**NOT_OURS))
+    for number in range(200):
+        cluster.put(SERVICES, service(f"s{number}", ip=f"10.1.0.{number + 1}"))
+    async with following(cluster) as running:
+        await running.until(lambda: len(running.addresses) == 200)
+        running.hold("10.1.0.1", leads=False)
+        cluster.put(SERVICES, marked())
+        running.hold("10.1.0.1", leads=True)
+        before = len(cluster.requests)
+        await running.until(lambda: len(running.addresses) == 201)
+        await sleep(5)
+        patched = [it.path for it in list(cluster.requests)[before:] if is_status_patch(it)]
+        assert [path for path in patched if "/web/" in path] == []
 
 
 async def test_a_status_that_cannot_be_cleared_for_a_conflict_is_cleared_from_the_next_version(
@@ -232,10 +302,10 @@ async def test_a_status_that_cannot_be_cleared_for_a_conflict_is_cleared_from_th
         running.hold("192.168.0.80")
         await sleep(5)
         cluster.fail(Fail(status=409, reason="Conflict"), when=is_status_patch, times=1)
-        now = (cluster.get(SERVICES, "shop", "web") or {})["status"]
-        value = {**service(annotations={"ignore": "true"}), "status": now}
+        value = marked(**NOT_OURS)
         cluster.put(SERVICES, value)
         await running.until_addresses()
+        running.hold(leads=True)
         await sleep(5)
         assert [it["ip"] for it in ingress(cluster)] == ["192.168.0.80"]
         value["metadata"]["labels"] = {"a": "b"}

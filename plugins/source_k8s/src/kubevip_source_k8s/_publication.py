@@ -59,6 +59,8 @@ class Publication:
         self._further: tuple[Problem, ...] = ()
         self._published: Desired | None = None
         self._news = Event()
+        self.is_pending = True
+        """Whether there are changes that were not translated yet."""
 
     @property
     def problems(self) -> list[str]:
@@ -69,6 +71,7 @@ class Publication:
         """Say that something has changed; `again`: publish also what was published already."""
         if again:
             self._published = None
+        self.is_pending = True
         self._news.set()
 
     def set_further(self, problems: tuple[Problem, ...]) -> None:
@@ -88,7 +91,7 @@ class Publication:
             self._news = Event()
             if not is_ready():  # endpoints have come to matter, which were not listed yet: they will wake this
                 continue
-            translation = self._translator.translate()
+            translation, self.is_pending = self._translator.translate(), False
             if translation.desired != self._published:
                 self._published = translation.desired
                 self.snapshots += 1

@@ -14,11 +14,11 @@ from kubevip_source_k8s._publication import Publication
 from kubevip_source_k8s._services import OWNER, Rules, wish_of
 from kubevip_source_k8s._status_writer import StatusWriter
 from kubevip_source_k8s._teller import Teller
-from kubevip_source_k8s._terms import terms_of
+from kubevip_source_k8s._terms import source_name, terms_of
 from kubevip_source_k8s._translation import Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from random import Random
 
     from kubevip import Feed, IPAddress
@@ -43,10 +43,10 @@ class ServicesSource:
         self._services = [Reflector(api, SERVICES, namespace=it, rng=rng) for it in namespaces]
         self._endpoints = [Reflector(api, endpoints, namespace=it, rng=rng) for it in namespaces]
         self._backing = Backing(of_slices=config.endpoints is EndpointsFrom.SLICES)
-        self._translator = Translator(terms_of(config, node))
+        terms = terms_of(config, node)
+        self._translator = Translator(terms)
         self._needs_endpoints = Latest(False)
         self._teller = Teller(api, node=node, is_on=config.events)
-        self._writer = StatusWriter(api, self._service, ip_mode="Proxy" if config.balances else "VIP", rng=rng)
         self._publication = Publication(
             self._translator,
             self._teller,
@@ -54,6 +54,16 @@ class ServicesSource:
             about=self._about,
             owner=lambda key: OWNER + "/".join(cast("Key", key)),
             granted=self._grant,
+        )
+        self._writer = StatusWriter(
+            api,
+            self._service,
+            self._names,
+            ip_mode="Proxy" if config.balances else "VIP",
+            source=source_name(config),
+            group=terms.group,
+            is_pending=lambda: self._publication.is_pending,
+            rng=rng,
         )
 
     async def run(self, feed: Feed) -> None:
@@ -86,6 +96,10 @@ class ServicesSource:
     def _service(self, key: Key) -> JsonObject | None:
         return next((it.objects[key] for it in self._services if key in it.objects), None)
 
+    def _names(self) -> Iterator[Key]:
+        for reflector in self._services:
+            yield from reflector.objects
+
     def _about(self, owner: str) -> tuple[JsonObject, str] | None:
         namespace, _, name = owner.removeprefix(OWNER).partition("/")
         service = self._service((namespace, name)) if owner.startswith(OWNER) else None
@@ -109,7 +123,7 @@ class ServicesSource:
             self._needs_endpoints.set(True)
         if is_news:
             self._publication.touch()
-        self._writer.touch()
+        self._writer.touch(change.key for change in changes)
 
     async def _follow_endpoints(self, reflector: Reflector) -> None:
         await self._needs_endpoints.wait_until(bool)

@@ -1,7 +1,9 @@
 """What is written into a Service's status, and when there is nothing to write.
 
 Pure. The patch names the version of the object that it was made from: if anybody has changed it since, the server
-refuses with 409, and the next version is looked at.
+refuses with 409, and the next version is looked at. With the addresses it writes an annotation that says which source
+wrote them: so they can be told from those of another load balancer when the Service is not ours any more, by another
+node and after a restart, too. (The right to write the status permits that; no other one is needed.)
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
     from kubevip import IPAddress
     from kubevip_k8s import JsonObject
+
+#: The annotation; its value is the addresses that were written, separated by commas, a space and the source.
+WRITTEN = "kubevip.io/status-written"
 
 
 def ingress_of(service: JsonObject) -> list[JsonObject]:
@@ -31,10 +36,10 @@ def wanted_ingress(addresses: Sequence[IPAddress], ip_mode: str) -> list[JsonObj
     return [{"ip": str(address), **({"ipMode": ip_mode} if ip_mode else {})} for address in addresses]
 
 
-def status_patch(service: JsonObject, addresses: Sequence[IPAddress], ip_mode: str) -> JsonObject | None:
+def status_patch(service: JsonObject, addresses: Sequence[IPAddress], ip_mode: str, source: str) -> JsonObject | None:
     """Return the merge patch that makes the status say `addresses`; None when it says so already.
 
-    Without addresses the ingress is removed.
+    :param source: which one writes it, unlike any other source of the cluster; the same on all nodes.
     """
     ingress = wanted_ingress(addresses, ip_mode)
     now = [
@@ -43,12 +48,25 @@ def status_patch(service: JsonObject, addresses: Sequence[IPAddress], ip_mode: s
     ]
     if not ip_mode:
         now = [{key: value for key, value in item.items() if key != "ipMode"} for item in now]
-    if sorted(map(repr, now)) == sorted(map(repr, ingress)):
+    mark = f"{','.join(sorted(map(str, addresses)))} {source}"
+    if sorted(map(repr, now)) == sorted(map(repr, ingress)) and _mark_of(service) == mark:
         return None
-    return {
-        "metadata": {"resourceVersion": text(service, "metadata", "resourceVersion")},
-        "status": {"loadBalancer": {"ingress": ingress or None}},
-    }
+    return _patch(service, ingress, mark)
+
+
+def clearing_patch(service: JsonObject, source: str) -> JsonObject | None:
+    """Return the merge patch that takes back what `source` wrote; None where it wrote nothing.
+
+    Addresses that somebody else has written since are left alone.
+    """
+    written, _, writer = _mark_of(service).partition(" ")
+    if writer != source:
+        return None
+    ingress = ingress_of(service)
+    is_as_written = all("ip" in item for item in ingress) and written == ",".join(
+        sorted(text(item, "ip") for item in ingress)
+    )
+    return _patch(service, None if is_as_written else ingress, None)
 
 
 def knows_ip_mode(answer: JsonObject) -> bool:
@@ -56,6 +74,13 @@ def knows_ip_mode(answer: JsonObject) -> bool:
     return any("ipMode" in item for item in ingress_of(answer))
 
 
-def has_lost_its_addresses(service: JsonObject, written: Sequence[IPAddress]) -> bool:
-    """Say whether the status still says just what was `written`, and so may be cleared by who wrote it."""
-    return bool(written) and {text(item, "ip") for item in ingress_of(service)} == {str(it) for it in written}
+def _mark_of(service: JsonObject) -> str:
+    return text(service, "metadata", "annotations", WRITTEN)
+
+
+def _patch(service: JsonObject, ingress: list[JsonObject] | None, mark: str | None) -> JsonObject:
+    version = text(service, "metadata", "resourceVersion")
+    return {
+        "metadata": {"resourceVersion": version, "annotations": {WRITTEN: mark}},
+        "status": {"loadBalancer": {"ingress": ingress or None}},
+    }

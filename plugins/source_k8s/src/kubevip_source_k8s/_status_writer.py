@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import logging
+import math
 from typing import TYPE_CHECKING
 
-from anyio import Event, sleep
+from anyio import Event, current_time, move_on_after, sleep
 
 from kubevip_k8s import MERGE_PATCH, SERVICES, ApiError, Conflict, Invalid, NotFound
-from kubevip_source_k8s._status import has_lost_its_addresses, knows_ip_mode, status_patch
+from kubevip_source_k8s._status import clearing_patch, knows_ip_mode, status_patch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from random import Random
 
     from kubevip import IPAddress, Latest, Snapshot
@@ -24,22 +26,55 @@ REQUEST_SECONDS = 5.0
 #: Changes that come together are written together.
 GATHER_SECONDS = 0.2
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+#: What nobody leads here is looked after so late that a leader elsewhere has been first.
+UNLED_SECONDS = 10.0
+
+
+class _Role(enum.Enum):
+    """What this node is in the source's group. ALONE: nobody wants it to stand, and that for a while."""
+
+    LEADS = "leads"
+    FOLLOWS = "follows"
+    ALONE = "alone"
 
 
 class StatusWriter:
-    """Keeps the status of the Services whose first address this node holds as it should be.
+    """Keeps the status of Services as it should be.
 
-    One request at a time. A conflict is no failure: the version that caused it is looked at when it arrives.
+    The holder of its first address writes a Service's status. What was written into one that is granted nothing any
+    more is taken back by the leader of the source's group, whoever held the address and whatever was restarted since.
+    Where nothing wants that group any more, nobody leads it, and any node takes back, each Service once: twice could be
+    for ever, against a node that is configured otherwise. One request at a time. A conflict is no failure: the version
+    that caused it is looked at when it arrives.
 
+    :param service: returns a Service that is there.
+    :param services: returns the names of all.
     :param ip_mode: "VIP" or "Proxy", written where the server knows the field.
+    :param source: what the source is called in what it writes: the same on all its nodes, unlike any other's.
+    :param group: the group that holds the addresses, but for those of the policy Local.
+    :param is_pending: says whether there are changes that what is granted does not know of yet.
     """
 
-    def __init__(self, api: Api, services: Callable[[Key], JsonObject | None], *, ip_mode: str, rng: Random) -> None:
-        self._api, self._services, self._ip_mode, self._rng = api, services, ip_mode, rng
-        self._granted: Mapping[Key, tuple[IPAddress, ...]] = {}
-        self._status: Latest[Snapshot] | None = None
+    def __init__(
+        self,
+        api: Api,
+        service: Callable[[Key], JsonObject | None],
+        services: Callable[[], Iterable[Key]],
+        *,
+        ip_mode: str,
+        source: str,
+        group: str,
+        is_pending: Callable[[], bool],
+        rng: Random,
+    ) -> None:
+        self._api, self._service, self._services, self._is_pending = api, service, services, is_pending
+        self._ip_mode, self._source, self._group, self._rng = ip_mode, source, group, rng
+        self._granted: Mapping[Key, tuple[IPAddress, ...]] | None = None
         self._held: frozenset[str] = frozenset()
-        self._written: dict[Key, tuple[IPAddress, ...]] = {}
+        self._role = _Role.FOLLOWS
+        self._alone_from = math.inf
+        self._taken_back: set[Key] = set()
+        self._dirty: dict[Key, None] = {}
         self._news = Event()
         self.requests = 0
         """How many patches were sent."""
@@ -47,28 +82,27 @@ class StatusWriter:
         """Why the last one failed; "" if it did not."""
 
     def granted(self, granted: Mapping[Key, tuple[IPAddress, ...]]) -> None:
-        """Take over which addresses Services have; call it before anybody may have given up what is granted no more."""
-        held = _held_in(self._status.value) if self._status is not None else frozenset[str]()
-        for key, addresses in self._granted.items():
-            if key not in granted and str(addresses[0]) in held:  # perhaps written by the holder before this one
-                self._written.setdefault(key, addresses)
-        self._granted = granted
-        self._news.set()
+        """Take over which addresses Services have."""
+        before, self._granted = self._granted, granted
+        if before is None:
+            self.touch(self._services())
+            return
+        self.touch(key for key, addresses in granted.items() if before.get(key) != addresses)
+        self.touch(key for key in before if key not in granted)
+        self._news.set()  # what had to wait for it is among the dirty ones
 
     async def follow(self, status: Latest[Snapshot]) -> None:
-        """Take over which addresses are held here, until cancelled."""
-        self._status = status
+        """Take over what this node holds and leads, until cancelled."""
         while True:
             snapshot = status.value
-            held = _held_in(snapshot)
-            if held != self._held:
-                self._held = held
-                self._news.set()
+            self._take(snapshot)
             await sleep(GATHER_SECONDS)
-            await status.wait_for_change(snapshot)
+            with move_on_after(self._alone_from - current_time()):
+                await status.wait_for_change(snapshot)
 
-    def touch(self) -> None:
-        """Look again: a Service has changed."""
+    def touch(self, services: Iterable[Key]) -> None:
+        """Look at these again: they have changed."""
+        self._dirty.update(dict.fromkeys(services))
         self._news.set()
 
     async def run(self) -> None:
@@ -79,7 +113,7 @@ class StatusWriter:
             await sleep(GATHER_SECONDS)
             self._news = Event()
             try:
-                await self._write_all()
+                await self._settle_all()
             except ApiError as error:
                 if not self.problem:
                     log.warning("status of Services cannot be written: %s", error)
@@ -90,45 +124,66 @@ class StatusWriter:
             else:
                 self.problem, pause = "", FIRST_PAUSE_SECONDS
 
-    async def _write_all(self) -> None:
-        for key, addresses in list(self._granted.items()):
-            if str(addresses[0]) in self._held:
-                await self._write(key, addresses)
-        for key in [key for key in self._written if key not in self._granted]:
-            service = self._services(key)
-            is_ours = service is not None and has_lost_its_addresses(service, self._written[key])
-            if not is_ours or await self._write(key, ()):
-                self._written.pop(key, None)
+    def _take(self, snapshot: Snapshot) -> None:
+        held = frozenset(vip.name for vip in snapshot.vips if vip.is_held)
+        role = self._role_in(snapshot)
+        if held != self._held or (role is not self._role and role is not _Role.FOLLOWS):
+            self.touch(self._services())
+        self._held, self._role = held, role
 
-    async def _write(self, key: Key, addresses: tuple[IPAddress, ...]) -> bool:
-        """Return whether that is done; it is not when there is a newer version of the Service, yet to arrive."""
-        if (service := self._services(key)) is None:
-            return True
+    def _role_in(self, snapshot: Snapshot) -> _Role:
+        group = next((group for group in snapshot.groups if group.name == self._group), None)
+        if group is not None:
+            self._alone_from = math.inf
+            return _Role.LEADS if group.is_leading else _Role.FOLLOWS
+        if current_time() >= self._alone_from:
+            self._alone_from = math.inf
+            return _Role.ALONE
+        if self._role is not _Role.ALONE and self._alone_from == math.inf:
+            self._alone_from = current_time() + UNLED_SECONDS
+        return self._role if self._role is _Role.ALONE else _Role.FOLLOWS
+
+    async def _settle_all(self) -> None:
+        for key in list(self._dirty):
+            if (service := self._service(key)) is None:
+                self._dirty.pop(key, None)
+                self._taken_back.discard(key)
+            elif self._granted is None or (key not in self._granted and self._is_pending()):
+                continue  # what is granted will be told
+            else:
+                del self._dirty[key]
+                try:
+                    await self._settle(key, service, self._granted.get(key, ()))
+                except BaseException:
+                    self._dirty[key] = None
+                    raise
+
+    async def _settle(self, key: Key, service: JsonObject, addresses: tuple[IPAddress, ...]) -> None:
         if addresses:
-            self._written[key] = addresses
-        if (patch := status_patch(service, addresses, self._ip_mode)) is None:
-            return True
+            self._taken_back.discard(key)
+            if str(addresses[0]) in self._held:
+                await self._send(key, status_patch(service, addresses, self._ip_mode, self._source), addresses)
+            return
+        may_take_back = self._role is _Role.LEADS or (self._role is _Role.ALONE and key not in self._taken_back)
+        if may_take_back and await self._send(key, clearing_patch(service, self._source), ()):
+            self._taken_back.add(key)
+
+    async def _send(self, key: Key, patch: JsonObject | None, addresses: tuple[IPAddress, ...]) -> bool:
+        """Return whether anything was written."""
+        if patch is None:
+            return False
         self.requests += 1
+        path = SERVICES.path(*key, "status")
         try:
             answer = await self._api.request(
-                "PATCH",
-                SERVICES.path(*key, "status"),
-                body=patch,
-                content_type=MERGE_PATCH,
-                timeout_seconds=REQUEST_SECONDS,
+                "PATCH", path, body=patch, content_type=MERGE_PATCH, timeout_seconds=REQUEST_SECONDS
             )
-        except Conflict:
+        except (Conflict, NotFound):
             return False
-        except NotFound:
-            return True
         except Invalid as error:
             log.warning("status of Service %s/%s is not accepted: %s", *key, error)
-            return True
+            return False
         log.info("status of Service %s/%s: %s", *key, ", ".join(map(str, addresses)) or "no addresses")
         if addresses and self._ip_mode and not knows_ip_mode(answer):
             self._ip_mode = ""
         return True
-
-
-def _held_in(snapshot: Snapshot) -> frozenset[str]:
-    return frozenset(vip.name for vip in snapshot.vips if vip.is_held)

@@ -41,6 +41,13 @@ def terms_of(config: K8sSourceConfig, node: str) -> Terms:
     )
 
 
+def source_name(config: K8sSourceConfig) -> str:
+    """Return what the source is called in what it writes into a cluster: the same on all nodes that elect together."""
+    if config.group is None and config.election is None:
+        return config.own_lease
+    return f"group {config.group or OWN}"
+
+
 def _election(name: str, config: K8sSourceConfig, **data: object) -> Instance:
     section = Section(provider="k8s", data={"lease": config.own_lease, **data, **config.access})
     return Instance(kind=Kind.ELECTION, name=name, section=section)
