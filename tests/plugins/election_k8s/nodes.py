@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +100,10 @@ async def running(
             yield Node(name, election, way, clock, tg)
             way.is_cut = True
             tg.cancel_scope.cancel()
+
+
+async def opened(stack: AsyncExitStack, server: Leases, folder: Path, *names: str, **more: Any) -> list[Node]:
+    return [
+        await stack.enter_async_context(running(server, name, folder, seed=seed, **more))
+        for seed, name in enumerate(names, 1)
+    ]

@@ -1,0 +1,143 @@
+"""A Lease that hands have deleted, emptied or edited, and one that was never there: at no time do two nodes hold."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio import current_time, fail_after, sleep
+from tests.plugins.election_k8s.leases import Leases
+from tests.plugins.election_k8s.nodes import opened, running
+
+from kubevip import Following, Leading
+
+pytestmark = pytest.mark.anyio
+
+LEASE = "lock"
+
+
+@pytest.fixture
+def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return virtual_time
+
+
+@pytest.fixture
+def server() -> Leases:
+    return Leases()
+
+
+async def test_a_deleted_lease_is_written_again_by_its_holder_and_nobody_else(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        for _ in range(5):
+            await sleep(1.37)
+            server.delete(LEASE)
+            await sleep(0.01)
+            assert server.holder(LEASE).startswith("n1_")
+        assert first.holds
+        assert not any(isinstance(now, Leading) for now in second.reports)
+        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+
+
+async def test_a_lease_deleted_behind_a_holder_that_is_cut_off_is_taken_when_it_must_have_stopped(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        n1.way.is_cut = True
+        await sleep(0.5)
+        server.delete(LEASE)
+        await second.leads()
+        assert not first.holds
+        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        assert current_time() >= ended + 1.9
+
+
+async def test_a_process_that_never_saw_a_deleted_lease_holds_only_when_its_holder_must_have_stopped(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        (n1,) = await opened(stack, server, tmp_path, "n1")
+        first = n1.stand()
+        await first.leads()
+        await sleep(3.2)
+        n1.way.is_cut = True
+        server.delete(LEASE)
+        (n2,) = await opened(stack, server, tmp_path, "n2")
+        began, second = current_time(), n2.stand()
+        await second.leads()
+        assert not first.holds
+        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        assert current_time() >= ended + 2
+        assert current_time() - began <= 6.1  # one retry period for the holder to write it again, one duration
+
+
+async def test_a_process_that_never_saw_a_deleted_lease_leaves_it_to_its_holder(server: Leases, tmp_path: Path) -> None:
+    """Also when the holder's watch is deaf: it finds out with its next renewal."""
+    async with AsyncExitStack() as stack:
+        (n1,) = await opened(stack, server, tmp_path, "n1")
+        first = n1.stand()
+        await first.leads()
+        n1.way.watch_is_deaf = True
+        await sleep(1.01)
+        server.delete(LEASE)
+        (n2,) = await opened(stack, server, tmp_path, "n2")
+        second = n2.stand()
+        assert await second.follows() == Following(leader="n1")
+        await sleep(10)
+        assert first.holds
+        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+
+
+async def test_who_stops_before_it_held_a_lease_that_it_made_leaves_the_next_one_as_careful(
+    server: Leases, tmp_path: Path
+) -> None:
+    wills: list[bytes | None] = []
+    async with AsyncExitStack() as stack:
+        (n1,) = await opened(stack, server, tmp_path, "n1", will=lambda *will: wills.append(will[2]))
+        first = n1.stand()
+        while not server.holder(LEASE):
+            await sleep(0.1)
+        assert re.search(r"before this node made it: holds in (4.9|5.0) s", str(n1.election.status()["waiting"]))
+        await sleep(1)
+        assert set(wills) <= {None}  # nor may a parent release what was never held
+        await first.stop()
+        assert server.holder(LEASE) == ""
+        (n2,) = await opened(stack, server, tmp_path, "n2")
+        began, second = current_time(), n2.stand()
+        await second.leads()
+        assert current_time() - began > 5
+
+
+async def test_a_lease_emptied_by_hand_stays_with_its_holder(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        server.edit(LEASE, holderIdentity="")
+        await sleep(0.05)
+        assert first.holds
+        assert server.holder(LEASE).startswith("n1_")
+        assert not any(isinstance(now, Leading) for now in second.reports)
+
+
+async def test_a_holder_that_finds_another_identity_stops_at_once(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        stand = n1.stand()
+        await stand.leads()
+        server.edit(LEASE, holderIdentity="n9_1", renewTime="2026-01-01T00:00:00.000000Z")
+        with fail_after(0.01):
+            assert await stand.follows() == Following(leader="n9")
