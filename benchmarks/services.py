@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -70,13 +70,25 @@ class StandIn:
         self._count = count
         self._send, self._receive = anyio.create_memory_object_stream[str](10)
 
-    async def request(self, method: str, path: str, *, query: Mapping[str, str] = NO_QUERY, **_: Any) -> Any:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] = NO_QUERY,
+        each: Callable[[object], None] | None = None,
+        **_: Any,
+    ) -> Any:
         await anyio.lowlevel.checkpoint()
+        if each is None:
+            return {}
         make = endpoint_slice if "slices" in path else service
         first = int(query.get("continue", "0"))
         end = min(first + int(query["limit"]), self._count)
         metadata = {"resourceVersion": "1", "continue": str(end) if end < self._count else ""}
-        return {"metadata": metadata, "items": [json.loads(make(number)) for number in range(first, end)]}
+        for number in range(first, end):
+            each(json.loads(make(number)))
+        return {"metadata": metadata}
 
     @asynccontextmanager
     async def watch(self, path: str, **_: Any) -> AsyncGenerator[AsyncIterator[Any]]:

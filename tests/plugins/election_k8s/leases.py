@@ -101,6 +101,7 @@ class Way:
         body: object = None,
         content_type: str = "application/json",
         timeout_seconds: float,
+        each: object = None,
     ) -> JsonObject:
         self.requests.append((current_time(), method, path))
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from kubevip_k8s import (
     Access,
@@ -114,6 +115,32 @@ async def until_sent(api: Api, server: Server, text: bytes) -> None:
 async def ask(file: Path, seconds: float = 5.0, **words: Any) -> Any:
     async with open_api(Access(kubeconfig=file)) as api:
         return await api.request("GET", "/version", timeout_seconds=seconds, **words)
+
+
+async def test_the_objects_of_a_list_are_handed_over_one_by_one_while_others_have_their_turn(tmp_path: Path) -> None:
+    items = [{"number": number, "text": "x" * 2000} for number in range(500)]
+    taken, in_a_turn = list[object](), list[int]()
+
+    async def look() -> None:
+        while True:
+            before = len(taken)
+            await checkpoint()
+            in_a_turn.append(len(taken) - before)
+
+    async with serving(answer(200, {"kind": "List", "items": items, "metadata": {"resourceVersion": "7"}})) as server:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(look)
+            rest = await ask(kubeconfig(tmp_path, server.port), each=taken.append)
+            tg.cancel_scope.cancel()
+    assert rest == {"kind": "List", "metadata": {"resourceVersion": "7"}}
+    assert taken == items
+    assert max(in_a_turn) < 25
+
+
+async def test_a_list_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    async with serving(answer(200, b'{"items": [1 2]}')) as server:
+        with pytest.raises(BadAnswer, match="GET /version: not a list in JSON"):
+            await ask(kubeconfig(tmp_path, server.port), each=lambda item: None)
 
 
 async def test_a_request_bears_the_token_and_its_answer_is_decoded(tmp_path: Path) -> None:

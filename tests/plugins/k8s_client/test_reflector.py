@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
+from anyio.lowlevel import checkpoint
 
 from kubevip_k8s import CONFIG_MAPS, Forbidden, Gone, Reflector, ServerError, TimedOut, TooManyRequests
+from kubevip_k8s._reflector import SLICE_CHANGES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 
     from kubevip_k8s import ApiError, Change, JsonObject
 
@@ -28,6 +30,10 @@ def thing(name: str, version: int) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "shop", "resourceVersion": str(version)}}
 
 
+def whole(found: JsonObject) -> JsonObject:
+    return found
+
+
 class Script:
     """An API whose lists are `things`; each watch plays the next of `watches`, the last one again and again."""
 
@@ -37,12 +43,16 @@ class Script:
         self.lists: list[ApiError] = []
         self.asked: list[tuple[float, Mapping[str, str]]] = []
 
-    async def request(self, method: str, path: str, *, query: Mapping[str, str], **_: object) -> JsonObject:
+    async def request(
+        self, method: str, path: str, *, query: Mapping[str, str], each: Callable[[object], None], **_: object
+    ) -> JsonObject:
         self.asked.append((current_time(), dict(query)))
         await sleep(0.01)
         if self.lists:
             raise self.lists.pop(0)
-        return {"metadata": {"resourceVersion": "5"}, "items": list(self.things)}
+        for thing in self.things:
+            each(thing)
+        return {"metadata": {"resourceVersion": "5"}}
 
     @asynccontextmanager
     async def watch(
@@ -72,13 +82,13 @@ class Script:
 FOR_EVER = (1e9,)
 
 
-async def follow(script: Script, seconds: float) -> tuple[Reflector, list[tuple[str, str]]]:
+async def follow(script: Script, seconds: float) -> tuple[Reflector[JsonObject], list[tuple[str, str]]]:
     told: list[tuple[str, str]] = []
 
-    def tell(changes: Sequence[Change]) -> None:
+    def tell(changes: Sequence[Change[JsonObject]]) -> None:
         told.extend((change.kind.value, change.key[1]) for change in changes)
 
-    reflector = Reflector(script, CONFIG_MAPS, rng=Random(1), namespace="shop")  # type: ignore[arg-type] # a script takes fewer words
+    reflector = Reflector(script, CONFIG_MAPS, keep=whole, rng=Random(1), namespace="shop")  # type: ignore[arg-type] # a script takes fewer words
     with move_on_after(seconds):
         await reflector.run(tell)
     return reflector, told
@@ -91,6 +101,44 @@ async def test_a_watch_begins_at_the_version_of_the_list_and_asks_for_bookmarks(
     assert reflector.synced.value
     assert [query.get("resourceVersion") for _, query in script.asked] == [None, "5"]
     assert script.asked[1][1]["allowWatchBookmarks"] == "true"
+
+
+async def test_others_have_their_turn_while_a_long_list_is_told() -> None:
+    script = Script(FOR_EVER)
+    script.things = [thing(f"t{number}", number) for number in range(1000)]
+    told, in_a_turn, at_once = list[str](), list[int](), list[bool]()
+    reflector = Reflector(script, CONFIG_MAPS, keep=whole, rng=Random(1))  # type: ignore[arg-type] # as above
+
+    def tell(changes: Sequence[Change[JsonObject]]) -> None:
+        if not told:
+            tg.start_soon(look)
+        told.extend(change.key[1] for change in changes)
+        at_once.append(reflector.synced.value)
+
+    async def look() -> None:
+        while len(told) < 1000:
+            before = len(told)
+            await checkpoint()
+            in_a_turn.append(len(told) - before)
+
+    async with create_task_group() as tg:
+        tg.start_soon(reflector.run, tell)
+        await sleep(1)
+        tg.cancel_scope.cancel()
+    assert len(told) == 1000
+    assert max(in_a_turn) <= 2 * SLICE_CHANGES  # trio: of two tasks whose turn it is either goes first
+    assert at_once == [False] * (len(at_once) - 1) + [True]  # synced when the rest of it is told, and not before
+
+
+async def test_of_each_object_there_is_what_was_kept() -> None:
+    script = Script(({"type": "MODIFIED", "object": thing("a", 7)}, 1e9))
+    told: list[Change[str]] = []
+    reflector = Reflector(script, CONFIG_MAPS, keep=lambda found: str(found["metadata"]), rng=Random(1))  # type: ignore[arg-type] # as above
+    with move_on_after(1):
+        await reflector.run(told.extend)
+    old, new = str(thing("a", 1)["metadata"]), str(thing("a", 7)["metadata"])
+    assert [(change.old, change.object) for change in told] == [(None, old), (old, new)]
+    assert reflector.objects == {("shop", "a"): new}
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was() -> None:
@@ -169,7 +217,7 @@ async def test_cancelling_it_ends_it_at_once() -> None:
     async with create_task_group() as tg:
 
         async def run() -> None:
-            reflector = Reflector(script, CONFIG_MAPS, rng=Random(1))  # type: ignore[arg-type] # as above
+            reflector = Reflector(script, CONFIG_MAPS, keep=whole, rng=Random(1))  # type: ignore[arg-type] # as above
             await reflector.run(lambda changes: None)
             await sleep_forever()
 

@@ -6,9 +6,10 @@ from kubevip import Backend
 from kubevip_source_k8s._endpoints import (
     ServicePort,
     active,
+    all_of,
     backends_of,
     endpoints_of_endpoints,
-    endpoints_of_slices,
+    endpoints_of_slice,
 )
 
 
@@ -26,7 +27,7 @@ HTTP = ServicePort(number=80, name="http")
 
 
 def backends(*slices: dict[str, object], port: ServicePort = HTTP, version: int = 4) -> list[str]:
-    found, _ = backends_of(endpoints_of_slices(slices), port, version)
+    found, _ = backends_of(all_of([endpoints_of_slice(each) for each in slices]), port, version)
     return [str(backend) for backend in found]
 
 
@@ -79,9 +80,7 @@ def test_without_the_service_the_only_port_is_taken_then_the_one_of_that_number(
 
 
 def test_a_port_that_no_endpoint_has_is_told_with_those_that_they_have() -> None:
-    found, why = backends_of(
-        endpoints_of_slices([slice_of(endpoint("10.0.0.1"))]), ServicePort(number=443, name="https")
-    )
+    found, why = backends_of(endpoints_of_slice(slice_of(endpoint("10.0.0.1"))), ServicePort(number=443, name="https"))
     assert found == ()
     assert why == "no endpoint has port https 443/TCP; they have http 8080/TCP"
 
@@ -90,7 +89,7 @@ def test_a_port_that_no_endpoint_has_is_told_with_those_that_they_have() -> None
     "slices", [[], [slice_of()], [slice_of(endpoint("10.0.0.1", ready=False))], [slice_of({"addresses": []})]]
 )
 def test_no_endpoints_are_no_backends_and_no_problem(slices: list[dict[str, object]]) -> None:
-    assert backends_of(endpoints_of_slices(slices), HTTP) == ((), "")
+    assert backends_of(all_of([endpoints_of_slice(each) for each in slices]), HTTP) == ((), "")
 
 
 def test_addresses_of_the_other_family_serve_only_where_there_are_none_of_the_same() -> None:
@@ -113,13 +112,13 @@ def test_addresses_of_the_other_family_serve_only_where_there_are_none_of_the_sa
     ],
 )
 def test_what_is_no_endpoint_that_a_service_can_have_is_passed_over(nonsense: dict[str, object]) -> None:
-    assert backends_of(endpoints_of_slices([nonsense]), HTTP)[0] == ()
+    assert backends_of(endpoints_of_slice(nonsense), HTTP)[0] == ()
 
 
 def test_an_endpoint_that_is_in_two_slices_is_one() -> None:
     moved = [slice_of(endpoint("10.0.0.1", ready=False)), slice_of(endpoint("10.0.0.1", ready=True))]
     assert backends(*moved) == ["10.0.0.1:8080"]
-    assert len(endpoints_of_slices(moved)) == 1
+    assert len(all_of([endpoints_of_slice(each) for each in moved])) == 1
 
 
 def test_endpoints_objects_say_the_same() -> None:

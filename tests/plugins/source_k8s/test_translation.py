@@ -5,7 +5,7 @@ from typing import Any
 from tests.plugins.source_k8s.objects import endpoint_slice, service
 
 from kubevip import Backend, Group, Instance, Kind, Section
-from kubevip_source_k8s._endpoints import endpoints_of_slices
+from kubevip_source_k8s._endpoints import all_of, endpoints_of_slice
 from kubevip_source_k8s._services import Rules, wish_of
 from kubevip_source_k8s._translation import Terms, Translation, Translator
 
@@ -27,7 +27,7 @@ class Cluster:
         return self.translator.set_wish((namespace, name), None)
 
     def endpoints(self, *slices: dict[str, Any], name: str = "web") -> bool:
-        return self.translator.set_endpoints(("shop", name), endpoints_of_slices(slices))
+        return self.translator.set_endpoints(("shop", name), all_of([endpoints_of_slice(each) for each in slices]))
 
     @property
     def now(self) -> Translation:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
 #: An object of the API as JSON decodes it. Nothing of it is trusted to have the type that it should.
@@ -32,11 +32,14 @@ class Api(Protocol):
         body: object = None,
         content_type: str = JSON,
         timeout_seconds: float,
+        each: Callable[[object], None] | None = None,
     ) -> JsonObject:
         """Send one request, whole within `timeout_seconds`, and return the decoded answer.
 
         Never repeated by itself. Cancelling it closes its connection; it may have been carried out then.
 
+        :param each: takes the objects of a list, one after the other and with pauses, in which others have their turn;
+            the answer has no `items` then. What it raises is raised. Objects may have been taken when this fails.
         :raises ApiError: see there.
         """
         ...

@@ -85,6 +85,7 @@ class _ControlPlaneApi:
         body: object = None,
         content_type: str = JSON,
         timeout_seconds: float,
+        each: Callable[[object], None] | None = None,
     ) -> JsonObject:
         """Send one request; see `Api`."""
         end = current_time() + timeout_seconds
@@ -98,6 +99,7 @@ class _ControlPlaneApi:
                     body=body,
                     content_type=content_type,
                     timeout_seconds=max(0.0, end - current_time()),
+                    each=each,
                 )
             except (Forbidden, NoAccess) as error:
                 self._note(position, error)

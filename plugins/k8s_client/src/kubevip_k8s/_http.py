@@ -7,14 +7,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from anyio import create_task_group, fail_after
+from anyio.lowlevel import checkpoint
 
 from kubevip_k8s._api import JSON, NO_QUERY, JsonObject
 from kubevip_k8s._errors import BadAnswer, TimedOut, Unauthorized, Unreachable, error_of_status
 from kubevip_k8s._lines import Lines
+from kubevip_k8s._listing import Listing
 from kubevip_k8s._session import Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 
     import aiohttp
 
@@ -65,6 +67,7 @@ class HttpApi:
         body: object = None,
         content_type: str = JSON,
         timeout_seconds: float,
+        each: Callable[[object], None] | None = None,
     ) -> JsonObject:
         """See `Api.request`."""
         what = f"{method} {path}"
@@ -72,7 +75,8 @@ class HttpApi:
         try:
             with fail_after(timeout_seconds):
                 async with self._asked(method, path, query, data, content_type) as response:
-                    return _decoded(what, await _read_whole(what, response, MOST_ANSWER_BYTES))
+                    text = await _read_whole(what, response, MOST_ANSWER_BYTES)
+                    return _decoded(what, text) if each is None else await _taken_apart(what, text, each)
         except TimeoutError:
             raise TimedOut(f"{what}: no whole answer within {round(timeout_seconds, 1):g} s") from None
 
@@ -200,6 +204,14 @@ def _decoded(what: str, text: bytes) -> JsonObject:
     if not isinstance(value, dict):
         raise BadAnswer(f"{what}: expected an object, got {text[:80].decode(errors='replace')!r}")
     return cast("JsonObject", value)
+
+
+async def _taken_apart(what: str, text: bytes, each: Callable[[object], None]) -> JsonObject:
+    """Decode a list and give its objects to `each`, with a pause after every few of them; return the rest of it."""
+    listing = Listing(what, text)
+    while listing.decode(each):
+        await checkpoint()
+    return listing.rest
 
 
 def _seconds(text: str | None) -> float | None:

@@ -7,15 +7,20 @@ again and tell the difference ("Efficient detection of changes", Kubernetes API 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
 
 from kubevip_k8s._errors import BadAnswer, error_of_status
-from kubevip_k8s._json import as_mapping, as_sequence, as_text
+from kubevip_k8s._json import as_mapping, as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kubevip_k8s._api import JsonObject
+
+#: What is kept of an object.
+KeptT = TypeVar("KeptT")
 
 #: An object's namespace ("" without one) and name.
 Key = tuple[str, str]
@@ -30,44 +35,59 @@ class ChangeKind(enum.Enum):
 
 
 @frozen(kw_only=True)
-class Change:
-    """One object that changed: as it is now (when it was deleted: as it was last seen), and as it was before."""
+class Change(Generic[KeptT]):
+    """One object that changed: as it is now (when it was deleted: as it was last seen), and as it was before.
+
+    Of either there is what `keep` made of it.
+    """
 
     kind: ChangeKind
     key: Key
-    object: JsonObject
-    old: JsonObject | None = None
+    object: KeptT
+    old: KeptT | None = None
 
 
-class Reflection:
-    """The copy. `version` is the resourceVersion to watch from; None: it has to be listed (again)."""
+class Reflection(Generic[KeptT]):
+    """The copy. `version` is the resourceVersion to watch from; None: it has to be listed (again).
 
-    def __init__(self) -> None:
-        self.objects: dict[Key, JsonObject] = {}
+    :param keep: returns what is kept of an object; the rest is not needed again. Pure; of any JSON object.
+    """
+
+    def __init__(self, keep: Callable[[JsonObject], KeptT]) -> None:
+        self.objects: dict[Key, KeptT] = {}
         self.version: str | None = None
-        self._listed: dict[Key, JsonObject] = {}
+        self._keep = keep
+        self._versions: dict[Key, str] = {}
+        self._listed: dict[Key, KeptT] = {}
+        self._listed_versions: dict[Key, str] = {}
 
     def begin_list(self) -> None:
         """Forget a list that was begun; what is copied stays until the next one is whole."""
-        self.version, self._listed = None, {}
+        self.version, self._listed, self._listed_versions = None, {}, {}
 
-    def take_page(self, page: JsonObject) -> str | None:
-        """Take a page of a list; return the token of the next, None when this was the last.
+    def take_item(self, item: object) -> None:
+        """Take an object of a list.
+
+        :raises BadAnswer: it is none.
+        """
+        found = _object(item)
+        key = key_of(found)
+        self._listed[key], self._listed_versions[key] = self._keep(found), version_of(found)
+
+    def end_page(self, page: JsonObject) -> str | None:
+        """Take what a page says besides its items; return the token of the next, None when this was the last.
 
         :raises BadAnswer: it is not a page of a list.
         """
         metadata = as_mapping(page.get("metadata"))
-        if not isinstance(page.get("items", []), list | type(None)) or "resourceVersion" not in metadata:
+        if page.get("items") is not None or "resourceVersion" not in metadata:
             raise BadAnswer("expected a list of objects")
-        for item in as_sequence(page.get("items")):
-            found = _object(item)
-            self._listed[key_of(found)] = found
         if token := as_text(metadata.get("continue")):
             return token
         self.version = as_text(metadata["resourceVersion"])
         return None
 
-    def end_list(self) -> list[Change]:
+    def end_list(self) -> list[Change[KeptT]]:
         """Make the list the copy, and return the difference."""
         changes = [
             Change(kind=ChangeKind.DELETED, key=key, object=old, old=old)
@@ -75,15 +95,15 @@ class Reflection:
             if key not in self._listed
         ]
         for key, new in self._listed.items():
-            old = self.objects.get(key)
-            if old is None:
+            if key not in self.objects:
                 changes.append(Change(kind=ChangeKind.ADDED, key=key, object=new))
-            elif version_of(old) != version_of(new):
-                changes.append(Change(kind=ChangeKind.MODIFIED, key=key, object=new, old=old))
+            elif self._versions[key] != self._listed_versions[key]:
+                changes.append(Change(kind=ChangeKind.MODIFIED, key=key, object=new, old=self.objects[key]))
         self.objects, self._listed = self._listed, {}
+        self._versions, self._listed_versions = self._listed_versions, {}
         return changes
 
-    def take_event(self, event: JsonObject) -> Change | None:
+    def take_event(self, event: JsonObject) -> Change[KeptT] | None:
         """Take an event of a watch; None: nothing changed.
 
         :raises Gone: the server no longer has the version; list again.
@@ -95,20 +115,23 @@ class Reflection:
             code = as_mapping(found).get("code")
             raise error_of_status(code if isinstance(code, int) else 500, found)
         new = _object(found)
+        version = version_of(new)
         if kind == "BOOKMARK":
-            self.version = version_of(new)
+            self.version = version
             return None
         key = key_of(new)
         if kind == "DELETED":
-            self.version = version_of(new)
-            old = self.objects.pop(key, None)
-            return Change(kind=ChangeKind.DELETED, key=key, object=new, old=old) if old is not None else None
+            self.version = version
+            self._versions.pop(key, None)
+            if key not in self.objects:
+                return None
+            return Change(kind=ChangeKind.DELETED, key=key, object=self._keep(new), old=self.objects.pop(key))
         if kind not in ("ADDED", "MODIFIED"):
             raise BadAnswer(f"a watch sent an event of the type {kind!r}")
-        self.version = version_of(new)
-        old = self.objects.get(key)
-        self.objects[key] = new
-        return Change(kind=ChangeKind.ADDED if old is None else ChangeKind.MODIFIED, key=key, object=new, old=old)
+        self.version = self._versions[key] = version
+        is_new, old = key not in self.objects, self.objects.get(key)
+        self.objects[key] = kept = self._keep(new)
+        return Change(kind=ChangeKind.ADDED if is_new else ChangeKind.MODIFIED, key=key, object=kept, old=old)
 
 
 def key_of(found: JsonObject) -> Key:

@@ -11,6 +11,7 @@ from kubevip_k8s import CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, SERVICES, Chang
 from kubevip_source_k8s._backing import Backing
 from kubevip_source_k8s._config import EndpointsFrom
 from kubevip_source_k8s._entries import Entries, read_entries, with_names
+from kubevip_source_k8s._kept import kept_config_map, kept_endpoints, kept_service, kept_slice
 from kubevip_source_k8s._publication import Publication
 from kubevip_source_k8s._teller import Teller
 from kubevip_source_k8s._terms import terms_of
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kubevip import Feed, Problem
     from kubevip_k8s import Api, Change, JsonObject
     from kubevip_source_k8s._config import K8sSourceConfig
+    from kubevip_source_k8s._fields import Key
+    from kubevip_source_k8s._kept import Listed
     from kubevip_source_k8s._wish import Wish
 
 
@@ -33,12 +36,15 @@ class ConfigMapSource:
         self._config = config
         self._key = config.namespace, config.config_map
         namespace = config.namespace
-        endpoints = ENDPOINT_SLICES if config.endpoints is EndpointsFrom.SLICES else ENDPOINTS
+        of_slices = config.endpoints is EndpointsFrom.SLICES
+        endpoints, kept = (ENDPOINT_SLICES, kept_slice) if of_slices else (ENDPOINTS, kept_endpoints)
         selector = f"metadata.name={config.config_map}"
-        self._config_map = Reflector(api, CONFIG_MAPS, namespace=namespace, field_selector=selector, rng=rng)
-        self._services = Reflector(api, SERVICES, namespace=namespace, rng=rng)
-        self._endpoints = Reflector(api, endpoints, namespace=namespace, rng=rng)
-        self._backing = Backing(of_slices=config.endpoints is EndpointsFrom.SLICES)
+        self._config_map = Reflector(
+            api, CONFIG_MAPS, keep=kept_config_map, namespace=namespace, field_selector=selector, rng=rng
+        )
+        self._services = Reflector(api, SERVICES, keep=kept_service, namespace=namespace, rng=rng)
+        self._endpoints = Reflector(api, endpoints, keep=kept, namespace=namespace, rng=rng)
+        self._backing = Backing()
         self._translator = Translator(terms_of(config, node))
         self._teller = Teller(api, node=node, is_on=config.events)
         self._owner = f"{CONFIG_MAPS.kind} {namespace}/{config.config_map}"
@@ -86,7 +92,7 @@ class ConfigMapSource:
         named = self._services.synced.value or bool(self._services.problem)
         return self._config_map.synced.value and self._endpoints.synced.value and named
 
-    def _on_config_map(self, changes: Sequence[Change]) -> None:
+    def _on_config_map(self, changes: Sequence[Change[JsonObject]]) -> None:
         for change in changes:
             if change.key != self._key:
                 continue
@@ -125,12 +131,15 @@ class ConfigMapSource:
             self._translator.set_endpoints(wish.service, self._backing.endpoints(wish.service))
         self._publication.touch()
 
-    def _on_services(self, changes: Sequence[Change]) -> None:
+    def _on_services(self, changes: Sequence[Change[JsonObject]]) -> None:
         if not changes or any(self._translator.serves(change.key) for change in changes):
             self._name_ports()
 
-    def _on_endpoints(self, changes: Sequence[Change]) -> None:
-        services = {self._backing.put(it.object, is_gone=it.kind is ChangeKind.DELETED): None for it in changes}
+    def _on_endpoints(self, changes: Sequence[Change[Listed]]) -> None:
+        services: dict[Key, None] = {}  # in order, each once
+        for it in changes:
+            is_gone = it.kind is ChangeKind.DELETED
+            services |= dict.fromkeys(self._backing.put(it.key, it.object, before=it.old, is_gone=is_gone))
         for service in services:
             if self._translator.serves(service):
                 self._translator.set_endpoints(service, self._backing.endpoints(service))

@@ -7,7 +7,9 @@ port of the protocol is taken, then the one of the same number.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
+from sys import intern
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -48,46 +50,45 @@ class Endpoint:
     ports: tuple[tuple[str, str, int], ...] = ()
 
 
-def endpoints_of_slices(slices: Iterable[JsonObject]) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a Service's EndpointSlices, in order of their addresses, each once."""
-    found: dict[str, Endpoint] = {}
-    for each in slices:
-        ports = tuple(_ports(objects(each, "ports")))
-        for item in objects(each, "endpoints"):
-            conditions = inner(item, "conditions")
-            # discovery/v1: ready absent means unknown, to be taken for true; serving defaults to ready
-            is_ready = conditions.get("ready") is not False
-            serving = conditions.get("serving")
-            for address in texts(item, "addresses"):
-                endpoint = Endpoint(
-                    address=address,
-                    node=text(item, "nodeName"),
-                    is_ready=is_ready,
-                    is_serving=is_ready if serving is None else serving is True,
-                    ports=ports,
-                )
-                known = found.get(address)
-                found[address] = endpoint if known is None else _joined(known, endpoint)
+def endpoints_of_slice(value: JsonObject) -> tuple[Endpoint, ...]:
+    """Return the endpoints of an EndpointSlice, in order of their addresses, each once."""
+    found: list[Endpoint] = []
+    ports = _shared(tuple(_ports(objects(value, "ports"))))
+    for item in objects(value, "endpoints"):
+        conditions, node = inner(item, "conditions"), intern(text(item, "nodeName"))
+        # discovery/v1: ready absent means unknown, to be taken for true; serving defaults to ready
+        is_ready = conditions.get("ready") is not False
+        serving = conditions.get("serving")
+        is_serving = is_ready if serving is None else serving is True
+        found += (
+            Endpoint(address=address, node=node, is_ready=is_ready, is_serving=is_serving, ports=ports)
+            for address in texts(item, "addresses")
+        )
     return _ordered(found)
 
 
 def endpoints_of_endpoints(value: JsonObject) -> tuple[Endpoint, ...]:
     """Return the endpoints of an Endpoints object, which says nothing of terminating ones."""
-    found: dict[str, Endpoint] = {}
+    found: list[Endpoint] = []
     for subset in objects(value, "subsets"):
-        ports = tuple(_ports(objects(subset, "ports")))
+        ports = _shared(tuple(_ports(objects(subset, "ports"))))
         for field, is_ready in (("addresses", True), ("notReadyAddresses", False)):
-            for item in objects(subset, field):
-                endpoint = Endpoint(
+            found += (
+                Endpoint(
                     address=text(item, "ip"),
-                    node=text(item, "nodeName"),
+                    node=intern(text(item, "nodeName")),
                     is_ready=is_ready,
                     is_serving=is_ready,
                     ports=ports,
                 )
-                known = found.get(endpoint.address)
-                found[endpoint.address] = endpoint if known is None else _joined(known, endpoint)
+                for item in objects(subset, field)
+            )
     return _ordered(found)
+
+
+def all_of(parts: Sequence[tuple[Endpoint, ...]]) -> tuple[Endpoint, ...]:
+    """Return the endpoints that several objects say of one Service, in order of their addresses, each once."""
+    return parts[0] if len(parts) == 1 else _ordered(endpoint for part in parts for endpoint in part)
 
 
 def _joined(one: Endpoint, other: Endpoint) -> Endpoint:
@@ -107,7 +108,17 @@ def _ports(listed: Iterable[JsonObject]) -> Iterator[tuple[str, str, int]]:
             yield text(port, "name"), text(port, "protocol") or "TCP", value
 
 
-def _ordered(found: dict[str, Endpoint]) -> tuple[Endpoint, ...]:
+@lru_cache(maxsize=1024)
+def _shared(ports: tuple[tuple[str, str, int], ...]) -> tuple[tuple[str, str, int], ...]:
+    """Return the same object for equal ports, which most Services have in common."""
+    return ports
+
+
+def _ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    found: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        known = found.get(endpoint.address)
+        found[endpoint.address] = endpoint if known is None else _joined(known, endpoint)
     kept: list[tuple[tuple[int, int], Endpoint]] = []
     for address, endpoint in found.items():
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio import create_task_group
 
@@ -10,6 +10,7 @@ from kubevip import Latest
 from kubevip_k8s import ENDPOINT_SLICES, ENDPOINTS, SERVICES, ChangeKind, Reflector
 from kubevip_source_k8s._backing import Backing
 from kubevip_source_k8s._config import EndpointsFrom
+from kubevip_source_k8s._kept import kept_endpoints, kept_service, kept_slice
 from kubevip_source_k8s._publication import Publication
 from kubevip_source_k8s._services import OWNER, Rules, wish_of
 from kubevip_source_k8s._status_writer import StatusWriter
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kubevip_k8s import Api, Change, JsonObject
     from kubevip_source_k8s._config import K8sSourceConfig
     from kubevip_source_k8s._fields import Key
+    from kubevip_source_k8s._kept import Listed
 
 
 class ServicesSource:
@@ -38,11 +40,12 @@ class ServicesSource:
             permitted=config.addresses,
             balances=config.balances,
         )
-        endpoints = ENDPOINT_SLICES if config.endpoints is EndpointsFrom.SLICES else ENDPOINTS
+        of_slices = config.endpoints is EndpointsFrom.SLICES
+        endpoints, kept = (ENDPOINT_SLICES, kept_slice) if of_slices else (ENDPOINTS, kept_endpoints)
         namespaces: tuple[str | None, ...] = config.namespaces or (None,)
-        self._services = [Reflector(api, SERVICES, namespace=it, rng=rng) for it in namespaces]
-        self._endpoints = [Reflector(api, endpoints, namespace=it, rng=rng) for it in namespaces]
-        self._backing = Backing(of_slices=config.endpoints is EndpointsFrom.SLICES)
+        self._services = [Reflector(api, SERVICES, keep=kept_service, namespace=it, rng=rng) for it in namespaces]
+        self._endpoints = [Reflector(api, endpoints, keep=kept, namespace=it, rng=rng) for it in namespaces]
+        self._backing = Backing()
         terms = terms_of(config, node)
         self._translator = Translator(terms)
         self._needs_endpoints = Latest(False)
@@ -69,10 +72,10 @@ class ServicesSource:
     async def run(self, feed: Feed) -> None:
         """Publish what the Services want, now and after each change, until cancelled."""
         async with create_task_group() as tg:
-            for reflector in self._services:
-                tg.start_soon(reflector.run, self._on_services)
-            for reflector in self._endpoints:
-                tg.start_soon(self._follow_endpoints, reflector)
+            for services in self._services:
+                tg.start_soon(services.run, self._on_services)
+            for endpoints in self._endpoints:
+                tg.start_soon(self._follow_endpoints, endpoints)
             tg.start_soon(self._publication.run, feed, self._is_ready)
             tg.start_soon(self._teller.run)
             tg.start_soon(self._publication.follow, feed.status)
@@ -82,7 +85,7 @@ class ServicesSource:
 
     def status(self) -> Mapping[str, object]:
         """Return what `kubevip status` shows of it."""
-        reflectors = (*self._services, *self._endpoints)
+        reflectors: tuple[Reflector[Any], ...] = (*self._services, *self._endpoints)  # Any: of whatever
         return {
             "mode": self._config.mode.value,
             "services": len(self._translator),
@@ -111,7 +114,7 @@ class ServicesSource:
             return False
         return not self._needs_endpoints.value or all(it.synced.value for it in self._endpoints)
 
-    def _on_services(self, changes: Sequence[Change]) -> None:
+    def _on_services(self, changes: Sequence[Change[JsonObject]]) -> None:
         is_news = not self._publication.snapshots  # an empty first list is one, too
         for change in changes:
             is_gone = change.kind is ChangeKind.DELETED
@@ -125,12 +128,15 @@ class ServicesSource:
             self._publication.touch()
         self._writer.touch(change.key for change in changes)
 
-    async def _follow_endpoints(self, reflector: Reflector) -> None:
+    async def _follow_endpoints(self, reflector: Reflector[Listed]) -> None:
         await self._needs_endpoints.wait_until(bool)
         await reflector.run(self._on_endpoints)
 
-    def _on_endpoints(self, changes: Sequence[Change]) -> None:
-        services = {self._backing.put(it.object, is_gone=it.kind is ChangeKind.DELETED): None for it in changes}
+    def _on_endpoints(self, changes: Sequence[Change[Listed]]) -> None:
+        services: dict[Key, None] = {}  # in order, each once
+        for it in changes:
+            is_gone = it.kind is ChangeKind.DELETED
+            services |= dict.fromkeys(self._backing.put(it.key, it.object, before=it.old, is_gone=is_gone))
         is_news = not self._publication.snapshots
         for service in services:
             if self._translator.serves(service):

@@ -80,6 +80,7 @@ class MemoryApi:
         body: object = None,
         content_type: str = JSON,
         timeout_seconds: float,
+        each: Callable[[object], None] | None = None,
     ) -> Document:
         """See Api."""
         request = self._request(method, path, query, body, content_type)
@@ -94,7 +95,11 @@ class MemoryApi:
             raise TimedOut(f"no answer to {method} {path} within {timeout_seconds} s") from None
         if answer.status >= 400:
             raise error_of_status(answer.status, answer.body)
-        return _object(answer.body)
+        found = _object(answer.body)
+        if each is not None:
+            for item in found.pop("items", None) or ():
+                each(item)
+        return found
 
     async def _suffer(self, fault: Fault, request: Request) -> None:
         match fault:
