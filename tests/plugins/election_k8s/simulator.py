@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from itertools import count
@@ -37,11 +38,13 @@ class Machine:
         self.rate, self.offset = 1 + rng.uniform(-DRIFT, DRIFT), rng.uniform(0, 1e5)
         self.is_frozen = self.is_cut = False
         self._processes = count(1)
+        self.stream = Stream(self)
         self._deferred: list[Callable[[], None]] = []
         self.start()
 
     def start(self) -> None:
-        self.candidate = Candidate(f"{self.name}_{next(self._processes)}", TIMING)
+        since = self.stream.absent_since if self.world.rng.random() < 0.5 else math.inf
+        self.candidate = Candidate(f"{self.name}_{next(self._processes)}", TIMING, since)
         self.request = 0
         self.is_busy = False
         self.step()
@@ -69,8 +72,8 @@ class Machine:
         for action in deferred:
             action()
 
-    def hear(self, lease: Any, version: str) -> None:
-        self.candidate.told(lease, version, self.now())
+    def hear(self, lease: Any, version: str, absent_since: float = math.inf) -> None:
+        self.candidate.told(lease, version, self.now(), absent_since)
         self.step()
 
     def step(self) -> None:
@@ -113,6 +116,47 @@ class Machine:
             candidate.failed(now, stretch, is_uncertain=True)
 
 
+class Stream:
+    """A machine's watch: what it tells comes late and in order, and after a loss it begins anew with a list."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine, self._is_up, self._news = machine, False, list[tuple[str, Any, str]]()
+        self.absent_since = math.inf
+
+    def open(self) -> None:
+        """List and follow, or try again later."""
+        world = self._machine.world
+        if self._machine.is_cut:
+            world.at(world.now + 1, self.open)
+        elif not self._is_up:
+            self._is_up = True
+            self._send("LISTED", deepcopy(world.lease), str(world.version))
+
+    def change(self, lease: Any, version: str) -> None:
+        """Tell of a change, or break."""
+        world = self._machine.world
+        if self._is_up and world.is_lost(self._machine):
+            self._is_up = False
+            self._send("BROKEN", None, "")
+            world.at(world.now + world.rng.uniform(0, 1), self.open)
+        elif self._is_up:
+            self._send("CHANGED", lease, version)
+
+    def _send(self, kind: str, lease: Any, version: str) -> None:
+        self._news.append((kind, lease, version))
+        world = self._machine.world
+        world.at(world.now + world.travel(), lambda: self._machine.do(self._arrive))
+
+    def _arrive(self) -> None:
+        kind, lease, version = self._news.pop(0)  # whichever arrives, the oldest is told first
+        if kind == "BROKEN":
+            self.absent_since = math.inf
+            return
+        before = self.absent_since
+        self.absent_since = self._machine.now() if lease is None else math.inf
+        self._machine.hear(lease, version, before if kind == "CHANGED" else math.inf)
+
+
 class World:
     """The server, the network, and what goes wrong."""
 
@@ -124,7 +168,10 @@ class World:
         self.loss, self.delay = self.rng.choice([0.0, 0.05, 0.3]), self.rng.choice([0.01, 0.3, 2.0])
         self.takeovers = 0
         self._holder = ""
+        self.has_streams = self.rng.random() < 0.7  # else what is told comes in any order, and proves nothing
         self.machines = [Machine(f"n{number}", self, self.rng) for number in range(1, machines + 1)]
+        for machine in self.machines if self.has_streams else ():
+            machine.stream.open()
 
     def at(self, time: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (time, next(self._numbers), action))
@@ -153,11 +200,11 @@ class World:
     def send(self, machine: Machine, decision: Read | Write, answered: Callable[[int, Any], None]) -> None:
         def arrive() -> None:
             status, lease = self._carry_out(decision)
-            if not self._is_lost(machine):
-                self.at(self.now + self._travel(), lambda: machine.do(lambda: answered(status, deepcopy(lease))))
+            if not self.is_lost(machine):
+                self.at(self.now + self.travel(), lambda: machine.do(lambda: answered(status, deepcopy(lease))))
 
-        if not self._is_lost(machine):
-            self.at(self.now + self._travel(), arrive)
+        if not self.is_lost(machine):
+            self.at(self.now + self.travel(), arrive)
 
     def put(self, lease: dict[str, Any] | None) -> None:
         self.version += 1
@@ -166,8 +213,10 @@ class World:
         self.lease = lease
         told, version = deepcopy(lease), str(self.version)
         for machine in self.machines:
-            if not self._is_lost(machine):
-                self.at(self.now + self._travel(), _telling(machine, told, version))
+            if self.has_streams:
+                machine.stream.change(deepcopy(told), version)
+            elif not self.is_lost(machine):
+                self.at(self.now + self.travel(), _telling(machine, told, version))
 
     def _carry_out(self, decision: Read | Write) -> tuple[int, Any]:
         if isinstance(decision, Read):
@@ -184,10 +233,10 @@ class World:
         self.put(write_record(decision.lease, decision.record))
         return 200, self.lease
 
-    def _is_lost(self, machine: Machine) -> bool:
+    def is_lost(self, machine: Machine) -> bool:
         return machine.is_cut or self.rng.random() < self.loss
 
-    def _travel(self) -> float:
+    def travel(self) -> float:
         return self.rng.uniform(0.0005, self.delay)
 
     def _mischief(self) -> None:

@@ -21,3 +21,15 @@ def test_the_simulator_finds_a_deadline_that_counts_from_the_answer(monkeypatch:
     with pytest.raises(Broken):
         for number in range(seed, seed + 400):
             play(number)
+
+
+def test_the_simulator_finds_a_lease_that_is_held_as_soon_as_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kubevip_election_k8s._candidate import Candidate
+
+    honest = Candidate.told
+    monkeypatch.setattr(
+        Candidate, "told", lambda self, lease, version, now, since=0.0: honest(self, lease, version, now, since - 5)
+    )
+    with pytest.raises(Broken):
+        for seed in range(100):
+            play(seed)

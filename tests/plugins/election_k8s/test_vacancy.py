@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from anyio import current_time, fail_after, sleep
+from attrs import evolve
 from tests.plugins.election_k8s.leases import Leases
-from tests.plugins.election_k8s.nodes import opened, running
+from tests.plugins.election_k8s.nodes import CONFIG, opened, running
 
 from kubevip import Following, Leading
+from kubevip_election_k8s._config import Scope
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +111,7 @@ async def test_who_stops_before_it_held_a_lease_that_it_made_leaves_the_next_one
         first = n1.stand()
         while not server.holder(LEASE):
             await sleep(0.1)
-        assert re.search(r"before this node made it: holds in (4.9|5.0) s", str(n1.election.status()["waiting"]))
+        assert re.search(r"before this node made it: holds in (3.9|4.0) s", str(n1.election.status()["waiting"]))
         await sleep(1)
         assert set(wills) <= {None}  # nor may a parent release what was never held
         await first.stop()
@@ -141,3 +143,51 @@ async def test_a_holder_that_finds_another_identity_stops_at_once(server: Leases
         server.edit(LEASE, holderIdentity="n9_1", renewTime="2026-01-01T00:00:00.000000Z")
         with fail_after(0.01):
             assert await stand.follows() == Following(leader="n9")
+
+
+async def test_a_group_that_comes_later_is_held_at_once_on_a_lease_that_the_watch_never_showed(
+    server: Leases, tmp_path: Path
+) -> None:
+    """A Lease for each group: the first one waits, and those of groups that come when it is held do not."""
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2", config=evolve(CONFIG, scope=Scope.SERVICE))
+        began = current_time()
+        for node in (n1, n2):
+            node.stand("first")
+        while not server.holder("lock-first"):
+            await sleep(0.1)
+        await sleep(10)
+        assert current_time() - began > 5
+        for number in range(5):
+            stands = [node.stand(f"g{number}") for node in (n1, n2)]
+            asked = current_time()
+            while not any(stand.holds for stand in stands):
+                assert current_time() - asked < 0.1
+                await sleep(0.01)
+
+
+async def test_a_lease_of_a_group_that_was_deleted_a_moment_ago_is_waited_for(server: Leases, tmp_path: Path) -> None:
+    """The watch has shown it: so whoever held it may do so still."""
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2", config=evolve(CONFIG, scope=Scope.SERVICE))
+        n2.stand("other")
+        first = n1.stand("g")
+        await first.leads()
+        await sleep(10)
+        n1.way.is_cut = True
+        server.delete("lock-g")
+        await sleep(1)
+        second = n2.stand("g")
+        await second.leads()
+        assert not first.holds
+        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        assert current_time() >= ended + 2
+
+
+async def test_a_lease_that_was_made_by_hand_gets_the_label_by_which_it_is_watched(
+    server: Leases, tmp_path: Path
+) -> None:
+    server.put("lock-g", {"spec": {}}, "ADDED")
+    async with running(server, "n1", tmp_path, config=evolve(CONFIG, scope=Scope.SERVICE)) as n1:
+        await n1.stand("g").leads()
+        assert server.objects["lock-g"]["metadata"]["labels"] == {"kubevip.io/election": "lock"}

@@ -6,8 +6,9 @@ Rules
    from when they SAW it. So whoever takes over does so later than the holder has stopped, whatever was delayed.
 3. A holder that finds its Lease deleted or emptied writes it again at once, and holds on. Others leave it a retry
    period for that, then write their own name, and hold only with a renewal that they sent a whole duration later: a
-   Lease that is not there does not say who held it, or until when, not even to a process that has just started. A
-   holder that finds somebody else's identity has lost.
+   Lease that is not there does not say who held it, or until when, not even to a process that has just started. The
+   duration counts from when the Lease was seen to be away, if a watch without a gap leads from there to what they
+   wrote. A holder that finds somebody else's identity has lost.
 4. A write without an answer may have been carried out. Nothing is concluded from it: it is read or written again.
 """
 
@@ -60,8 +61,12 @@ Decision = Wait | Read | Write
 class Candidate:
     """What `identity` knows of a Lease and does about it. Times are readings of one clock, given by the caller."""
 
-    def __init__(self, identity: str, timing: Timing) -> None:
-        self.identity, self.timing = identity, timing
+    def __init__(self, identity: str, timing: Timing, absent_since: float = math.inf) -> None:
+        """Know nothing yet.
+
+        :param absent_since: since when a watch says that there is no Lease: it need not be left to a holder again.
+        """
+        self.identity, self.timing, self._absent_since = identity, timing, absent_since
         self.seen: Observation | None = None
         #: Until when this candidate holds; nobody else may take over before `lease_seconds - renew_seconds` after it.
         self.valid_until = -math.inf
@@ -102,10 +107,22 @@ class Candidate:
         """Return whether this candidate holds the Lease."""
         return now < self.valid_until
 
-    def told(self, lease: Mapping[str, object] | None, version: str, now: float) -> None:
-        """Take note of what a watch or a list said: it may be late, and is no news then."""
+    def told(
+        self, lease: Mapping[str, object] | None, version: str, now: float, absent_since: float = math.inf
+    ) -> None:
+        """Take note of what a watch or a list said: it may be late, and is no news then.
+
+        :param absent_since: since when a watch without a gap has known that there was none before this one.
+        """
         if self.seen is None or not is_older(version, self.seen.version):
             self._observe(lease, version, now)
+        if lease is None or not self.is_ours or self.seen is None or self.seen.record is None:
+            return
+        known_from = absent_since + self.timing.lease_seconds
+        is_ours_still = read_record(lease).acquire_time == self.seen.record.acquire_time  # perhaps renewed since
+        if is_ours_still and known_from < self._holds_from:
+            self._holds_from = known_from
+            self._hold()
 
     def has_read(self, lease: Mapping[str, object] | None, now: float) -> None:
         """Take note of what `Read` found."""
@@ -123,8 +140,7 @@ class Candidate:
             self._observe(lease, version_of(lease), now)
         if self.is_ours:
             self._renewed_at = sent_at
-            if sent_at >= self._holds_from:
-                self.valid_until = max(self.valid_until, sent_at + self.timing.renew_seconds)
+            self._hold()
 
     def conflicted(self, now: float, stretch: float) -> None:
         """Take note that somebody was faster: read, at once the first time."""
@@ -155,7 +171,7 @@ class Candidate:
 
     def let_go(self) -> None:
         """Hold no more, whatever the Lease says: everything was withdrawn, or lost."""
-        self.valid_until = -math.inf
+        self.valid_until = self._renewed_at = -math.inf
 
     def decide(self, now: float, delay_seconds: float, stamp: str) -> Decision:
         """Return what to do at `now`.
@@ -216,8 +232,13 @@ class Candidate:
         seconds = self.timing.acquire_seconds
         return Write(record=released, lease=self.seen.lease, acquires=False, holds=False, timeout_seconds=seconds)
 
+    def _hold(self) -> None:
+        if self._renewed_at >= self._holds_from:
+            self.valid_until = max(self.valid_until, self._renewed_at + self.timing.renew_seconds)
+
     def _observe(self, lease: Mapping[str, object] | None, version: str, now: float) -> None:
         before, timing = self.seen, self.timing
+        known_from = max(self._absent_since + timing.lease_seconds - now, 0.0)
         self.seen = observe(
             before,
             None if lease is None else read_record(lease),
@@ -225,12 +246,15 @@ class Candidate:
             version,
             now=now,
             default_seconds=timing.lease_seconds,
-            vacant_seconds=timing.retry_seconds,
+            vacant_seconds=min(timing.retry_seconds, known_from),
         )
+        if lease is not None:
+            self._absent_since = math.inf
         if self.seen.holder not in ("", self.identity):
             self.valid_until = -math.inf
         if self.is_ours and (before is None or before.holder != self.identity):
             # A Lease that was created here has changed hands never, whatever was seen before its creation.
+            self._renewed_at = -math.inf
             is_claimed = self.transitions == 0 or before is None or before.is_vacant
             self._holds_from = now + timing.lease_seconds if is_claimed and not self.holds(now) else -math.inf
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping
 from random import Random
 
@@ -54,7 +55,9 @@ class LeaseElection:
         self._is_wanted = Event()
         is_shared = scope is Scope.LEASE
         selector = {"fieldSelector": f"metadata.name={lease.name}"} if is_shared else {"labelSelector": self._label}
-        self._watch = LeaseWatch(api, lease.namespace, selector, self._told, self._listed, timing=timing, rng=rng)
+        self._watch = LeaseWatch(
+            api, lease.namespace, selector, self._told, self._listed, timing=timing, clock=clock, rng=rng
+        )
 
     @property
     def _label(self) -> str:
@@ -110,7 +113,7 @@ class LeaseElection:
             return found
         elector = self._electors[lease.name] = Elector(
             lease,
-            Candidate(self._identity, self._timing),
+            Candidate(self._identity, self._timing, self._watch.absent_since(lease.name)),
             self._api,
             node=self._node,
             clock=self._clock,
@@ -123,14 +126,14 @@ class LeaseElection:
         self._tasks.start_soon(_run_in, scope, elector)
         return elector
 
-    def _told(self, name: str, lease: JsonObject | None, version: str) -> None:
+    def _told(self, name: str, lease: JsonObject | None, version: str, absent_since: float) -> None:
         if (elector := self._electors.get(name)) is not None:
-            elector.told(lease, version)
+            elector.told(lease, version, absent_since)
 
     def _listed(self, names: frozenset[str], version: str) -> None:
         for name, elector in self._electors.items():
             if name not in names and self._scope is Scope.LEASE:  # others may be there without the label
-                elector.told(None, version)
+                elector.told(None, version, math.inf)
 
 
 async def _run_in(scope: CancelScope, elector: Elector) -> None:

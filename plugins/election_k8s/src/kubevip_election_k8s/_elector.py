@@ -18,7 +18,7 @@ from kubevip import Candidacy, Cause, Following, Latest, Leading
 from kubevip_election_k8s._candidate import Candidate, Decision, Read, Wait, Write
 from kubevip_election_k8s._clock import Clock, in_loop_time
 from kubevip_election_k8s._lease_name import LeaseName
-from kubevip_election_k8s._record import write_record
+from kubevip_election_k8s._record import with_labels, write_record
 from kubevip_k8s import (
     LEASES,
     AlreadyExists,
@@ -81,7 +81,7 @@ class Elector:
     ) -> None:
         """Prepare; nothing happens before `run`.
 
-        :param labels: what a Lease is labelled with that is written here.
+        :param labels: what a Lease is labelled with that is written here, whoever made it.
         :param last_terms: by group, the last term that this process has reported.
         :param bequeath: keeps the last will: at which count of transitions the Lease is ours, None if it is not.
         """
@@ -122,10 +122,10 @@ class Elector:
                 with move_on_after(candidacy.grace_seconds, shield=True):
                     await self._resting.wait_until(lambda rests: rests or bool(self._stands))
 
-    def told(self, lease: JsonObject | None, version: str) -> None:
-        """Take note of what a watch or a list said of the Lease."""
+    def told(self, lease: JsonObject | None, version: str, absent_since: float) -> None:
+        """Take note of what a watch or a list said of the Lease, and since when it knew of none before."""
         now = self._clock.now()
-        self.candidate.told(lease, version, now)
+        self.candidate.told(lease, version, now, absent_since)
         self._tell(now)
         self._news.set(object())
 
@@ -219,7 +219,7 @@ class Elector:
             }
             body = write_record(fresh, decision.record)
             return await self._api.request("POST", LEASES.path(namespace), body=body, timeout_seconds=seconds)
-        body = write_record(decision.lease, decision.record)
+        body = with_labels(write_record(decision.lease, decision.record), self._labels)
         return await self._api.request("PUT", LEASES.path(namespace, name), body=body, timeout_seconds=seconds)
 
     def _explain(self, error: ApiError) -> str:

@@ -68,6 +68,12 @@ def write_record(lease: Mapping[str, object], record: Record) -> dict[str, objec
     return {**lease, "spec": {**_mapping(lease.get("spec")), **ours}}
 
 
+def with_labels(lease: Mapping[str, object], labels: Mapping[str, str]) -> dict[str, object]:
+    """Return `lease` with these labels besides those that it has."""
+    metadata = metadata_of(lease)
+    return {**lease, "metadata": {**metadata, "labels": {**_mapping(metadata.get("labels")), **labels}}}
+
+
 def metadata_of(lease: Mapping[str, object]) -> Mapping[str, object]:
     """Return the metadata of an object of the API, empty if it has none."""
     return _mapping(lease.get("metadata"))

@@ -3,17 +3,22 @@
 A list, then a watch from its version, for ever. It hides nothing: what it misses is noticed when a Lease is up, because
 writes are compare-and-swap. It never waits longer than the retry period before it asks again: a follower that hears
 nothing takes over late. (Copies of other objects can wait for half a minute; those are the reflector's.)
+
+What it has not heard of since a list is known to be absent, until the watch breaks: events come in order. Leases that a
+label selects are those that kubevip holds or has held; one of other electors without it may have been there.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import cast
 
 from anyio import sleep
 
+from kubevip_election_k8s._clock import Clock
 from kubevip_election_k8s._record import name_of, version_of
 from kubevip_election_k8s._timing import Timing
 from kubevip_k8s import LEASES, Api, ApiError, JsonObject, ServerError, error_of_status
@@ -26,6 +31,10 @@ FIRST_PAUSE_SECONDS = 0.05
 WATCH_SECONDS = 300.0
 
 
+#: What is called for each Lease, with its name, itself, its version, and since when there was none before it.
+Told = Callable[[str, JsonObject | None, str, float], None]
+
+
 class LeaseWatch:
     """Tells what becomes of the Leases of a namespace that a selector picks."""
 
@@ -34,21 +43,29 @@ class LeaseWatch:
         api: Api,
         namespace: str,
         selector: Mapping[str, str],
-        told: Callable[[str, JsonObject | None, str], None],
+        told: Told,
         listed: Callable[[frozenset[str], str], None],
         *,
         timing: Timing,
+        clock: Clock,
         rng: Random,
     ) -> None:
         """Prepare; nothing happens before `run`.
 
         :param selector: the query's `fieldSelector` or `labelSelector`.
-        :param told: called with the name, the Lease (None: deleted) and the version of each that was listed or changed.
+        :param told: called with the name, the Lease (None: deleted) and the version of each that was listed or changed,
+            and since when there was none before this one (infinite: not known), on `clock`.
         :param listed: called after a list, with the names of all Leases there are, and the list's version.
         """
         self.problem = ""
         self._api, self._path, self._selector = api, LEASES.path(namespace), selector
-        self._told, self._listed, self._timing, self._rng = told, listed, timing, rng
+        self._told, self._listed, self._timing, self._clock, self._rng = told, listed, timing, clock, rng
+        self._listed_at = math.inf
+        self._gone_at: dict[str, float] = {}  # since then; infinite: it is there
+
+    def absent_since(self, name: str) -> float:
+        """Return since when there has been no Lease of that name, as far as is known; infinite: there may be one."""
+        return self._gone_at.get(name, self._listed_at)
 
     async def run(self) -> None:
         """Follow them until cancelled."""
@@ -61,6 +78,8 @@ class LeaseWatch:
                 pause = FIRST_PAUSE_SECONDS
             except ApiError as error:
                 self._note(str(error))
+            self._listed_at = math.inf
+            self._gone_at.clear()
             await sleep(pause * self._rng.uniform(0.5, 1.0))
             pause = min(2 * pause, self._timing.retry_seconds)
 
@@ -73,7 +92,9 @@ class LeaseWatch:
         for item in cast("list[object]", items) if isinstance(items, list) else ():
             if isinstance(item, dict) and (name := name_of(lease := cast("JsonObject", item))):
                 found.add(name)
-                self._told(name, lease, version_of(lease))
+                self._gone_at[name] = math.inf
+                self._told(name, lease, version_of(lease), math.inf)
+        self._listed_at = self._clock.now()
         self._listed(frozenset(found), version)
         return version
 
@@ -96,10 +117,13 @@ class LeaseWatch:
         if kind == "ERROR":
             code = lease.get("code")
             raise error_of_status(code if isinstance(code, int) else 500, lease)
+        name, version = name_of(lease), version_of(lease)
         if kind in ("ADDED", "MODIFIED"):
-            self._told(name_of(lease), lease, version_of(lease))
+            since, self._gone_at[name] = self.absent_since(name), math.inf
+            self._told(name, lease, version, since)
         elif kind == "DELETED":
-            self._told(name_of(lease), None, version_of(lease))
+            self._gone_at[name] = self._clock.now()
+            self._told(name, None, version, math.inf)
 
     def _note(self, problem: str) -> None:
         if problem != self.problem:
