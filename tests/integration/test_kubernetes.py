@@ -330,7 +330,11 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
             kubectl.create(ENDPOINT_SLICES, "shop", slice_of("web", "http", BACKENDS["b1"]))
             seen["balanced"] = eventually(lambda: get(lab.client, 80), "an answer")
             seen["status"] = eventually(lambda: kubectl.ingress("web"), "a status")
-            (first,) = holders()
+            (before,) = holders()
+            (first,) = (node for node in lab.nodes if node != before)
+            Client(subject.state[before]).request("move", {"group": "services", "to": first})
+            seen["moved"] = eventually(lambda: holders() != [before] and holders(), "another holder") == [first]
+            seen["goes on there"] = eventually(lambda: get(lab.client, 80), "an answer of the other")
 
             seen["exit"] = stop(subject.daemons[first])
             seen["the other holds"] = eventually(lambda: holders() != [first] and holders(), "a holder") != [first]
@@ -364,6 +368,8 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
     assert seen == {
         "balanced": "b1",
         "status": shown,
+        "moved": True,
+        "goes on there": "b1",
         "exit": 0,
         "the other holds": True,
         "goes on": "b1",

@@ -48,7 +48,7 @@ class Stand:
                         fitness=self.fitness,
                         placement=self._more.get("placement", Placement()),
                         grace_seconds=GRACE_SECONDS,
-                        withdrawn=checkpoint,
+                        withdrawn=self._more.get("withdrawn", checkpoint),
                     )
                 )
         finally:

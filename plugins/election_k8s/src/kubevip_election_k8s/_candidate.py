@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from kubevip_election_k8s._observation import Observation, is_older, observe
 from kubevip_election_k8s._record import RELEASED_DURATION_SECONDS, Record, read_record, version_of
@@ -45,7 +45,8 @@ class Read:
 class Write:
     """Write the Lease: create it if `lease` is None.
 
-    `acquires` says whether it changes hands, `holds` whether this candidate holds once it is written.
+    `acquires` says whether it changes hands, `holds` whether this candidate holds once it is written. `annotations` are
+    what changes beside the record; None removes one.
     """
 
     record: Record
@@ -53,6 +54,7 @@ class Write:
     acquires: bool
     holds: bool
     timeout_seconds: float
+    annotations: Mapping[str, str | None] = field(factory=dict[str, "str | None"])
 
 
 Decision = Wait | Read | Write
@@ -208,6 +210,23 @@ class Candidate:
         )
         is_held = holds or not seen.is_vacant
         return Write(record=acquired, lease=seen.lease, acquires=True, holds=is_held, timeout_seconds=timeout)
+
+    def decide_annotating(self, now: float, changes: Mapping[str, str | None]) -> Decision | None:
+        """Return what to do to change something beside the record, of whoever it is; None: nothing just now."""
+        seen = self.seen
+        if seen is None or seen.record is None or self._must_read or now < self._paused_until:
+            return None
+        timeout = (
+            self.timing.attempt_seconds(self.valid_until - now) if self.holds(now) else self.timing.acquire_seconds
+        )
+        return Write(
+            record=seen.record,
+            lease=seen.lease,
+            acquires=False,
+            holds=False,
+            timeout_seconds=timeout,
+            annotations=changes,
+        )
 
     def decide_release(self, now: float, stamp: str) -> Decision | None:
         """Return what is left to do before nobody has to wait for this candidate; None when that is all.

@@ -10,6 +10,7 @@ from anyio import CancelScope, Event
 from anyio.abc import TaskGroup
 
 from kubevip import Candidacy
+from kubevip.errors import ElectionError
 from kubevip_election_k8s._candidate import Candidate
 from kubevip_election_k8s._clock import Clock
 from kubevip_election_k8s._config import Scope
@@ -79,6 +80,16 @@ class LeaseElection:
             if elector.is_idle and self._scope is Scope.SERVICE and self._electors.get(lease.name) is elector:
                 del self._electors[lease.name]
                 self._scopes.pop(lease.name).cancel()
+
+    async def move(self, group: str, to: str) -> None:
+        """Move the Lease that elects for `group`, with all groups that share it; return when `to` holds it.
+
+        :raises ElectionError: it did not come forward, or somebody else was faster; nothing has changed if nobody was.
+        """
+        lease = self._lease if self._scope is Scope.LEASE else lease_of_group(self._lease, group)
+        if (elector := self._electors.get(lease.name)) is None:
+            raise ElectionError(f"group {group!r}: this node does not stand for Lease {lease}")
+        await elector.move(to)
 
     def status(self) -> Mapping[str, object]:
         """Return leader, term (the Lease's transitions) and what is wrong, JSON-compatible.

@@ -11,14 +11,17 @@ import math
 from collections.abc import Callable, MutableMapping
 from random import Random
 
-from anyio import CancelScope, get_cancelled_exc_class, move_on_after
-from attrs import define
+from anyio import CancelScope, fail_after, get_cancelled_exc_class, move_on_after
+from attrs import evolve
 
-from kubevip import Candidacy, Cause, Following, Latest, Leading
+from kubevip import Candidacy, Cause, Latest
+from kubevip.errors import ElectionError
 from kubevip_election_k8s._candidate import Candidate, Decision, Read, Wait, Write
 from kubevip_election_k8s._clock import Clock, in_loop_time
 from kubevip_election_k8s._lease_name import LeaseName
-from kubevip_election_k8s._record import with_labels, write_record
+from kubevip_election_k8s._record import with_annotations, with_labels, write_record
+from kubevip_election_k8s._stands import Stand, Stands
+from kubevip_election_k8s._transfer import NOTHING, Transfer, Wish, wish_of
 from kubevip_k8s import (
     LEASES,
     AlreadyExists,
@@ -45,22 +48,8 @@ UNFIT_SECONDS = 2.0
 #: Each node that a group would rather be on has so much of a start over the next.
 PREFERENCE_SECONDS, FURTHEST_RANK = 0.05, 4
 
-#: The end of a tenure is told again when the clocks have parted by more: the machine slept.
-SLEEP_SECONDS = 0.010
-
-
 #: What the credentials have to permit.
 RIGHTS = "get, list, watch, create, update and patch"
-
-
-@define(eq=False)
-class _Stand:
-    """One group's candidacy; `term` while it leads. `until` and `leader` are what was reported last."""
-
-    candidacy: Candidacy
-    term: int | None = None
-    until: float = -math.inf
-    leader: str | None = None
 
 
 class Elector:
@@ -86,9 +75,9 @@ class Elector:
         :param bequeath: keeps the last will: at which count of transitions the Lease is ours, None if it is not.
         """
         self.lease, self.candidate, self.problem = lease, candidate, ""
-        self._api, self._node, self._clock, self._rng, self._labels = api, node, clock, rng, labels
-        self._last_terms, self._bequeath = last_terms, bequeath
-        self._stands: list[_Stand] = []
+        self._api, self._clock, self._rng, self._labels, self._bequeath = api, clock, rng, labels, bequeath
+        self._stands = Stands(candidate, node, clock, last_terms)
+        self._transfer = Transfer(candidate.identity, node)
         self._count = Latest(0)
         self._news: Latest[object] = Latest(None)
         self._resting = Latest(True)
@@ -104,12 +93,11 @@ class Elector:
 
     async def stand(self, candidacy: Candidacy) -> None:
         """Stand for a group until cancelled; whoever leaves last returns when the Lease is released, or in time."""
-        mine = _Stand(candidacy)
-        self._stands.append(mine)
+        mine = Stand(candidacy)
+        self._stands.add(mine, self._cause)
         self._resting.set(False)
         self._count.set(len(self._stands))
         try:
-            self._tell_one(mine, self._clock.now())
             await Latest(False).wait_until(bool)  # for ever
         finally:
             self._stands.remove(mine)
@@ -142,11 +130,51 @@ class Elector:
             if not self._stands:
                 self._resting.set(True)
 
+    async def move(self, to: str) -> None:
+        """Have the Lease held by node `to`; return when it is.
+
+        :raises ElectionError: it did not come forward, or somebody else was faster.
+        """
+        self._transfer.to = to
+        self._news.set(object())
+        try:
+            with fail_after(self.candidate.timing.lease_seconds):
+                while self.candidate.holder_node != to:
+                    await self._news.wait_for_change(self._news.value)
+        except TimeoutError:
+            holder = self.candidate.holder_node
+            raise ElectionError(
+                f"Lease {self.lease}: {to} has not come forward, {holder or 'nobody'} holds it; "
+                f"{to} does not run, is unfit, does not stand for it, or is no node of kubevip"
+            ) from None
+        finally:
+            self._transfer.to = ""
+            self._news.set(object())
+
     async def _campaign(self) -> None:
         while True:
             known, now = self._news.value, self._clock.now()
             self._tell(now)
-            await self._carry_out(self.candidate.decide(now, self._delay_seconds(), self._clock.stamp()), now, known)
+            if self.candidate.holds(now) and self._transfer.is_due(self.candidate.seen):
+                await self._stands.withdraw()
+                self.candidate.let_go()
+                await self._release()
+            else:
+                await self._carry_out(self._decide(now), now, known)
+
+    def _decide(self, now: float) -> Decision:
+        candidate, transfer = self.candidate, self._transfer
+        back = self._stands.fail_back_seconds(candidate.holder_node)
+        is_fit = self._stands.fitness > 0
+        changes = transfer.changes(candidate.seen, now, is_fit=is_fit, fail_back_seconds=back)
+        if changes and (annotating := candidate.decide_annotating(now, changes)) is not None:
+            return annotating
+        decision = candidate.decide(now, self._delay_seconds(), self._clock.stamp())
+        if isinstance(decision, Write) and decision.acquires and wish_of(candidate.seen) != Wish():
+            return evolve(decision, annotations=NOTHING)
+        if isinstance(decision, Wait) and (due := transfer.due(back)) > now:
+            return Wait(until=min(decision.until, due))
+        return decision
 
     async def _release(self) -> None:
         """Let go of the Lease, as long as nobody has to wait for it longer than for its end."""
@@ -220,6 +248,8 @@ class Elector:
             body = write_record(fresh, decision.record)
             return await self._api.request("POST", LEASES.path(namespace), body=body, timeout_seconds=seconds)
         body = with_labels(write_record(decision.lease, decision.record), self._labels)
+        if decision.annotations:
+            body = with_annotations(body, decision.annotations)
         return await self._api.request("PUT", LEASES.path(namespace, name), body=body, timeout_seconds=seconds)
 
     def _explain(self, error: ApiError) -> str:
@@ -230,15 +260,13 @@ class Elector:
     def _delay_seconds(self) -> float:
         """Return how long this node lets others go first."""
         seen = self.candidate.seen
-        if seen is None or not self._stands:
+        if seen is None or not self._stands or (is_heir := self._transfer.is_heir(seen)):
             return 0.0
         if seen.since != self._drawn_for:
             self._drawn_for, self._spread_seconds = seen.since, self._rng.uniform(0, SPREAD_SECONDS)
-        fitness = max(stand.candidacy.fitness.value for stand in self._stands)
-        rank = min(_rank(self._node, stand.candidacy.placement.prefer) for stand in self._stands)
-        return (
-            self._spread_seconds + (100 - fitness) / 100 * UNFIT_SECONDS + min(rank, FURTHEST_RANK) * PREFERENCE_SECONDS
-        )
+        unfit, rank = (100 - self._stands.fitness) / 100, min(self._stands.rank, FURTHEST_RANK)
+        others = self.candidate.timing.retry_seconds if is_heir is False else 0.0
+        return self._spread_seconds + unfit * UNFIT_SECONDS + rank * PREFERENCE_SECONDS + others
 
     def _stretch(self) -> float:
         return self._rng.uniform(0.5, 1.0)
@@ -254,27 +282,5 @@ class Elector:
         )
 
     def _tell(self, now: float) -> None:
-        """Report to every group what has changed."""
         self._before = self.candidate.holder_node or self._before
-        for stand in tuple(self._stands):
-            self._tell_one(stand, now)
-
-    def _tell_one(self, stand: _Stand, now: float) -> None:
-        if self.candidate.holds(now):
-            until = in_loop_time(self.candidate.valid_until, self._clock)
-            if stand.term is None:
-                stand.term = max(self._last_terms.get(stand.candidacy.group, 0), self.candidate.transitions) + 1
-                self._last_terms[stand.candidacy.group] = stand.term
-            elif abs(until - stand.until) < SLEEP_SECONDS:
-                return
-            stand.until = until
-            stand.candidacy.report(Leading(term=stand.term, valid_until=until, cause=self._cause))
-            return
-        leader = None if self.candidate.is_ours else self.candidate.holder_node
-        if stand.term is not None or leader != stand.leader:
-            stand.term, stand.leader = None, leader
-            stand.candidacy.report(Following(leader=leader))
-
-
-def _rank(node: str, prefer: tuple[str, ...]) -> int:
-    return prefer.index(node) if node in prefer else len(prefer)
+        self._stands.tell(now, self._cause)

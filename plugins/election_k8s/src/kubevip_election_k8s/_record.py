@@ -34,8 +34,13 @@ class Record:
 
     @property
     def holder_node(self) -> str | None:
-        """The node of the holder: what precedes the first underscore, which no name of a node has."""
-        return self.holder.partition("_")[0] or None
+        """The node of the holder."""
+        return node_of(self.holder) or None
+
+
+def node_of(identity: str) -> str:
+    """Return the node of an identity: what precedes the first underscore, which no name of a node has."""
+    return identity.partition("_")[0]
 
 
 def micro_time(moment: datetime) -> str:
@@ -72,6 +77,19 @@ def with_labels(lease: Mapping[str, object], labels: Mapping[str, str]) -> dict[
     """Return `lease` with these labels besides those that it has."""
     metadata = metadata_of(lease)
     return {**lease, "metadata": {**metadata, "labels": {**_mapping(metadata.get("labels")), **labels}}}
+
+
+def with_annotations(lease: Mapping[str, object], changes: Mapping[str, str | None]) -> dict[str, object]:
+    """Return `lease` with these annotations besides those that it has, and without those that are None."""
+    metadata = metadata_of(lease)
+    annotations = {**annotations_of(lease), **changes}
+    kept = {name: text for name, text in annotations.items() if text is not None}
+    return {**lease, "metadata": {**metadata, "annotations": kept}}
+
+
+def annotations_of(lease: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the annotations of an object of the API, empty if it has none."""
+    return _mapping(metadata_of(lease).get("annotations"))
 
 
 def metadata_of(lease: Mapping[str, object]) -> Mapping[str, object]:
