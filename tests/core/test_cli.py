@@ -158,6 +158,19 @@ def test_an_interface_that_is_missing_here_is_a_warning(tmp_path: Path, capsys: 
     assert "\nok: " in shown
 
 
+def test_check_and_plan_read_the_environment_where_there_is_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("vip_interface", "lo")
+    assert main(["check", "--plugins", "k8s,arp,tcp"]) == 0
+    assert capsys.readouterr().out.startswith("ok: environment: no groups")
+    assert main(["plan", "--plugins", "k8s,arp,tcp"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("environment: ")
+    assert "sources     k8s  the entries of ConfigMap default/plndr\n" in printed
+    assert "held by Lease default/plunder-lock; announced by address; balanced by kubevip's listeners" in printed
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
 def test_a_configuration_that_is_not_there_is_refused(command: str, tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"

@@ -49,6 +49,7 @@ def survey(**changes: Any) -> Survey:
             load_balancers=(balancer("kube-apiserver"), balancer("shop")),
             members=tuple(Member(name=f"n{n}", address=ip_address(f"192.168.0.{69 + n}")) for n in (1, 2, 3)),
         ),
+        "sources": (),
         "elections": (
             Told(
                 name="raft",

@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 #: The provider that `--config` implies, as the entry point "file" of the base distribution promises.
 FILE_SOURCE = "file"
 
+#: Where a configuration is from that is in no file.
+ENVIRONMENT = "environment"
+
 
 @frozen(kw_only=True)
 class Loaded:
-    """What the command line wants (`base`), what the configuration file wants, and warnings about it."""
+    """What the command line wants (`base`), what the configuration file wants, and warnings about it.
+
+    `origin` is where that is from: the path of the file, or the environment that stands in for it.
+    """
 
     base: Desired
     file: Desired
     warnings: tuple[Problem, ...] = ()
+    origin: str = ""
 
 
 def base_of(config: Path | None) -> Desired:
@@ -72,7 +79,7 @@ async def load(options: Options, registry: PluginRegistry) -> Loaded:
     :raises ConfigError: when there is no configuration, it cannot be read, or it is refused.
     """
     if instances := stand_ins(options, registry, os.environ):
-        return Loaded(base=Desired(instances=instances), file=Desired())
+        return Loaded(base=Desired(instances=instances), file=Desired(), origin=ENVIRONMENT)
     base = base_of(options.config)
     if not base.instances:
         return Loaded(base=base, file=Desired())
@@ -90,4 +97,4 @@ async def load(options: Options, registry: PluginRegistry) -> Loaded:
         if not isinstance(source, SupportsLoad):
             raise ConfigError([section.places.problem(f"source {FILE_SOURCE!r} cannot be read before it runs")])
         desired, warnings = source.load()
-    return Loaded(base=base, file=desired, warnings=warnings)
+    return Loaded(base=base, file=desired, warnings=warnings, origin=str(options.config))

@@ -20,6 +20,7 @@ _LABEL = 12  # columns of "elections", "firewall", "warning"
 def render_plan(survey: Survey) -> str:
     """Return the whole text, without a line feed at its end."""
     lines = [f"{summary(survey)} Nothing was touched."]
+    lines += _named("sources", survey.sources)
     lines += _named("elections", survey.elections)
     lines += _groups(survey)
     lines += _labelled("always", survey.always)

@@ -61,6 +61,7 @@ class Survey:
     is_here: bool
     machine: Machine
     resolved: Resolved
+    sources: tuple[Told, ...]
     elections: tuple[Told, ...]
     groups: tuple[WhileLeading, ...]
     always: tuple[str, ...]
@@ -99,13 +100,14 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
         lenient = _Surveyor(evolve(options, insecure=True), resolved, node, machine).problems
         described = [it if it in lenient else evolve(it, severity=Severity.WARNING) for it in described]
     return Survey(
-        file=str(options.config),
+        file=loaded.origin,
         form=loaded.file.form,
         options=options,
         node=node,
         is_here=is_here,
         machine=machine,
         resolved=resolved,
+        sources=surveyor.sources,
         elections=surveyor.elections,
         groups=surveyor.groups,
         always=surveyor.always,
@@ -131,10 +133,16 @@ class _Surveyor:
             devices={name: device for name, device in devices.items() if device},
         )
         unbound = tuple(it for it in resolved.load_balancers if not it.bind_to)
+        self.sources = self._sources()
         self.elections = self._elections()
         self.groups = tuple(self._while_leading(group) for group in resolved.groups)
         self.always = self._served(unbound, resolved.vips)
         self.agents = self._agents()
+
+    def _sources(self) -> tuple[Told, ...]:
+        """Ask those that bring more than is known before they run; the file has been read."""
+        told = (Told(name=it.name, lines=self._ask(it)) for it in self.resolved.of_kind(Kind.SOURCE))
+        return tuple(it for it in told if it.lines)
 
     def _elections(self) -> tuple[Told, ...]:
         told: list[Told] = []

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubevip import Kind, structure
+from kubevip import Kind, Severity, structure
 from kubevip.errors import ConfigError
 from kubevip_election_k8s._config import LeaseConfig
 from kubevip_source_k8s._config import K8sSourceConfig, Mode, from_environment
+from kubevip_source_k8s._description import describe
 from kubevip_source_k8s._terms import terms_of
 from kubevip_source_k8s.plugin import K8S
 
@@ -56,3 +59,38 @@ def test_a_group_or_election_of_the_file_takes_the_place_of_its_own() -> None:
 def test_what_contradicts_itself_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, ConfigError)):
         K8sSourceConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("config", "lines"),
+    [
+        (
+            {},
+            [
+                "Services of type LoadBalancer in all namespaces; addresses: any; `addresses` limits them",
+                "held by Lease kube-system/plndr-svcs-lock; announced by address and arp; balanced by kube-proxy",
+            ],
+        ),
+        (
+            {"namespaces": ("a", "b"), "addresses": (ip_network("192.168.0.64/27"),), "group": "apps"},
+            [
+                "Services of type LoadBalancer in namespace a, b; addresses: 192.168.0.64/27",
+                "held by group apps; announced by address and arp; balanced by kube-proxy",
+            ],
+        ),
+        (
+            {"mode": Mode.CONFIG_MAP, "namespaces": ("shop",), "election": "raft"},
+            [
+                "the entries of ConfigMap shop/plndr",
+                "held by election raft; announced by address and arp; balanced by kubevip's listeners",
+            ],
+        ),
+    ],
+)
+def test_a_plan_says_what_would_be_read_and_who_would_hold_it(config: dict[str, Any], lines: list[str]) -> None:
+    assert list(describe(K8sSourceConfig(**config)).lines) == lines
+
+
+def test_a_kubeconfig_that_is_not_there_is_told_at_its_place(tmp_path: Path) -> None:
+    (problem,) = describe(K8sSourceConfig(kubeconfig=tmp_path / "none")).problems
+    assert (problem.place.path, problem.severity) == (("kubeconfig",), Severity.WARNING)

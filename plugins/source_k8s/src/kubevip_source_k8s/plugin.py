@@ -11,7 +11,7 @@ from kubevip_source_k8s._config import K8sSourceConfig, Mode, from_environment
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from kubevip import Host, SourceProvider
+    from kubevip import Description, Host, Outlook, SourceProvider
     from kubevip.abc import ConfigSource
 
 
@@ -35,11 +35,19 @@ async def open_k8s(config: K8sSourceConfig, host: Host) -> AsyncGenerator[Config
             yield ConfigMapSource(api, config, node=host.node_name, rng=host.rng)
 
 
+def describe_k8s(config: K8sSourceConfig, outlook: Outlook) -> Description:
+    """Say what would be read, and who would hold its addresses."""
+    from kubevip_source_k8s._description import describe
+
+    return describe(config)
+
+
 K8S = Provider(
     name="k8s",
     summary="Read virtual IPs from Services or from ConfigMaps of a Kubernetes cluster",
     config=K8sSourceConfig,
     open=open_k8s,
+    describe=describe_k8s,
     default=from_environment,
 )
 
