@@ -114,7 +114,7 @@ class LeaseElection:
             }
         if found := [at for it in electors if (at := it.candidate.holds_from) is not None and at > now]:
             left = f"{min(found) - now:.1f} s"
-            described["waiting"] = f"nothing says who held the Lease before this node made it: holds in {left}"
+            described["waiting"] = f"waiting {left}: nothing says who held the Lease before this node made it"
         if problems and not any(elector.candidate.holds(now) for elector in electors):
             described["waiting"] = f"waiting for the API: {next(iter(problems))}"
         return described
