@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from anyio import CancelScope, create_task_group, current_time
+from anyio import CancelScope, create_task_group, current_time, fail_after, sleep
 from anyio.lowlevel import checkpoint
 from attrs import evolve
 from tests.plugins.election_k8s.leases import Leases, LoopClock, Way
@@ -107,3 +107,12 @@ async def opened(stack: AsyncExitStack, server: Leases, folder: Path, *names: st
         await stack.enter_async_context(running(server, name, folder, seed=seed, **more))
         for seed, name in enumerate(names, 1)
     ]
+
+
+async def led(*stands: Stand) -> Stand:
+    """Wait until one of them holds."""
+    with fail_after(60):
+        while not (holding := [stand for stand in stands if stand.holds]):
+            await sleep(0.005)
+    assert len(holding) == 1
+    return holding[0]

@@ -163,11 +163,13 @@ class World:
     def __init__(self, seed: int, machines: int) -> None:
         self.rng, self.now, self.version = Random(seed), 0.0, 100
         self.lease: dict[str, Any] | None = None
+        self._past: list[dict[str, Any] | None] = [None]
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self.loss, self.delay = self.rng.choice([0.0, 0.05, 0.3]), self.rng.choice([0.01, 0.3, 2.0])
         self.takeovers = 0
         self._holder = ""
+        self.has_replicas = self.rng.random() < 0.3  # that answer a read with what was a while ago
         self.has_streams = self.rng.random() < 0.7  # else what is told comes in any order, and proves nothing
         self.machines = [Machine(f"n{number}", self, self.rng) for number in range(1, machines + 1)]
         for machine in self.machines if self.has_streams else ():
@@ -211,6 +213,7 @@ class World:
         if lease is not None:
             lease["metadata"] = {"name": "lock", "resourceVersion": str(self.version)}
         self.lease = lease
+        self._past = [*self._past[-5:], deepcopy(lease)]
         told, version = deepcopy(lease), str(self.version)
         for machine in self.machines:
             if self.has_streams:
@@ -220,7 +223,8 @@ class World:
 
     def _carry_out(self, decision: Read | Write) -> tuple[int, Any]:
         if isinstance(decision, Read):
-            return (200, self.lease) if self.lease is not None else (404, None)
+            lease = self.rng.choice(self._past) if self.has_replicas and self.rng.random() < 0.3 else self.lease
+            return (200, lease) if lease is not None else (404, None)
         if decision.lease is None:
             if self.lease is not None:
                 return 409, None

@@ -6,6 +6,7 @@ leaves them; etcd on PATH, too.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import urllib.request
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -35,13 +36,22 @@ _LAST_WORDS = 2000
 
 @frozen(kw_only=True)
 class RealServer:
-    """A server that is ready: `kubeconfig` is an administrator's, `version` is as it says itself ("v1.34.4")."""
+    """A server that is ready: `kubeconfig` is an administrator's, `version` is as it says itself ("v1.34.4").
+
+    `store` is the URL of its etcd, on loopback.
+    """
 
     url: str
     kubeconfig: Path
     authority: bytes
     admin_token: str
     version: str
+    store: str
+
+    def compact(self) -> None:
+        """Have etcd forget the past: versions before now are gone. What the server's watch cache has, it has."""
+        now = _ask_etcd(f"{self.store}/v3/kv/range", {"key": "AA=="})["header"]["revision"]
+        _ask_etcd(f"{self.store}/v3/kv/compaction", {"revision": now, "physical": True})
 
 
 def find_program(name: str) -> Path | None:
@@ -62,12 +72,18 @@ def missing_programs() -> tuple[str, ...]:
 
 @contextmanager
 def run_real_server(
-    directory: Path, *, address: str = "127.0.0.1", port: int = 0, names: Sequence[str] = ()
+    directory: Path,
+    *,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    names: Sequence[str] = (),
+    has_watch_cache: bool = True,
 ) -> Generator[RealServer]:
     """Run both until left, RBAC on; etcd on loopback. Files and logs are in `directory`, which exists.
 
     :param port: 0: a free one.
     :param names: more names or addresses for the certificate.
+    :param has_watch_cache: whether watches are served from the server's memory, which knows more than a compacted etcd.
     :raises FileNotFoundError: a program is nowhere.
     :raises RuntimeError: one did not start; its last words are in the message.
     """
@@ -98,6 +114,7 @@ def run_real_server(
         f"--service-account-key-file={directory / 'accounts.crt'}",
         f"--service-account-signing-key-file={directory / 'accounts.key'}",
         *("--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--profiling=false"),
+        f"--watch-cache={str(has_watch_cache).lower()}",
     ]
     with _process(etcd_arguments, etcd_log) as process:
         _await_ready(f"{store}/health", process, etcd_log)
@@ -111,7 +128,15 @@ def run_real_server(
                 authority=authority.certificate,
                 admin_token=_ADMIN_TOKEN,
                 version=_version(server),
+                store=store,
             )
+
+
+def _ask_etcd(url: str, body: object) -> Any:
+    """Ask etcd's JSON gateway."""
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:
+        return json.load(answer)
 
 
 def _version(server: Path) -> str:
