@@ -196,7 +196,8 @@ def test_a_token_that_is_good_no_more_is_told_asked_with_seldom_and_read_again(t
         seen: dict[str, Any] = {}
         with rig_of(tmp_path) as rig:
             token = rig.api.token
-            rig.api.do(lambda cluster: (cluster.revoke(token), cluster.drop_watches()))
+            rig.api.do(lambda cluster: cluster.revoke(token))
+            rig.api.do(lambda cluster: cluster.drop_watches())
             eventually(lambda: not rig.holders(), "no holder")
             seen["why"] = eventually(lambda: "401" in rig.said("n1") and "401" in rig.said("n2"), "a reason")
             before = rig.api.asked()
