@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -270,6 +271,31 @@ note("second")
     assert living(daemon.state_dir) == []
 
 
+def test_what_a_killed_control_process_had_kept_is_released_after_its_wills(start: Callable[..., Daemon]) -> None:
+    """So the kernel's releasing of it delays neither the reaping nor what peers are told."""
+    daemon = start(
+        """
+import socket
+fifo = os.environ["FACTS"] + ".fifo"
+if incarnation == 1:
+    os.mkfifo(fifo)
+    sending = socket.socket(fileno=int(os.environ["KUBEVIP_KEPT"].split(",")[0]))
+    socket.send_fds(sending, [b"0"], [os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)])
+    will(100, "_kubevip_test_will:note_whether_read", json.dumps([os.environ["FACTS"], fifo]).encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+try:
+    os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+except OSError as error:
+    note("then", error.strerror)
+"""
+        + OBEDIENT,
+        PYTHONPATH=str(Path(__file__).parent / "wills"),
+    )
+    assert daemon.wait_for(2)[:2] == [["will", "is read"], ["then", os.strerror(errno.ENXIO)]]
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+
+
 def test_wills_run_in_order_and_one_that_fails_does_not_stop_the_others(start: Callable[..., Daemon]) -> None:
     daemon = start(
         """
@@ -476,8 +502,9 @@ def test_the_control_process_has_only_its_own_descriptors(start: Callable[..., D
     daemon = start(
         """
 lock = int(os.environ["KUBEVIP_LOCK"])
+kept_fds = map(int, os.environ["KUBEVIP_KEPT"].split(","))
 note(sorted({int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)})
-     == sorted({0, 1, 2, read_fd, write_fd, *owed_fds, lock}), os.readlink(f"/proc/self/fd/{lock}"))
+     == sorted({0, 1, 2, read_fd, write_fd, *owed_fds, *kept_fds, lock}), os.readlink(f"/proc/self/fd/{lock}"))
 """
         + OBEDIENT
     )

@@ -102,6 +102,7 @@ class _Node:
             allow_insecure=options.insecure,
             config_digest=lambda: self._board.config_digest,
             urgent=self._urgency.held,
+            keep_open=link.keep_open,
         )
         context = Context(board=self._board, observers=self._observers, rng=rng)
         self._reconciler = Reconciler(host, context, inside=self._inside, released=self._step_back)

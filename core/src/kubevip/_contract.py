@@ -193,6 +193,10 @@ def _no_digest() -> str:
     return ""
 
 
+def _keep_nothing(descriptor: int) -> Callable[[], None]:
+    return lambda: None
+
+
 @asynccontextmanager
 async def _never_urgent(priority: int) -> AsyncGenerator[bool]:
     yield False
@@ -208,7 +212,9 @@ class Host:
     for elections whose members tell each other. `urgent(priority)` has this process scheduled in real time (SCHED_FIFO,
     1 to 99) while the context that it returns is entered, which yields whether that is permitted: for elections that
     count in milliseconds. Nothing that the process starts inherits it, and for whoever is at work for 100 ms without a
-    pause it is suspended.
+    pause it is suspended. `keep_open(descriptor)` has the keeper hold a descriptor as well until it has carried out
+    the last wills, and returns how to end that, which is due before the descriptor is closed: for what takes the kernel
+    long to release, like raw sockets, since nobody may speak for a process before all that it had is released.
     """
 
     node_name: str
@@ -220,6 +226,7 @@ class Host:
     allow_insecure: bool = False
     config_digest: Callable[[], str] = _no_digest
     urgent: Callable[[int], AbstractAsyncContextManager[bool]] = _never_urgent
+    keep_open: Callable[[int], Callable[[], None]] = _keep_nothing
 
 
 @frozen(kw_only=True, eq=False)

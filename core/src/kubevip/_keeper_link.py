@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from anyio import Event, create_task_group, wait_readable, wait_writable
 
+from kubevip._kept import Kept
 from kubevip_keeper import _protocol as protocol
 from kubevip_keeper._lines import LineBuffer, LineError, decode, encode
 from kubevip_keeper._signals import OBEYED
@@ -63,15 +64,28 @@ class NoKeeper:
         """
         protocol.will_message(order, function, payload)
 
+    def keep_open(self, fd: int) -> Callable[[], None]:
+        """Do nothing, and return how to end that."""
+        return lambda: None
+
 
 class KeeperLink:
     """The link to a living keeper; `will` is the `Will` of every `Host`. Use it in the event-loop thread only."""
 
-    def __init__(self, read_fd: int, write_fd: int, owed_fds: tuple[int, int], incarnation: int = 0) -> None:
+    def __init__(
+        self,
+        read_fd: int,
+        write_fd: int,
+        owed_fds: tuple[int, int],
+        incarnation: int = 0,
+        kept: Kept | None = None,
+    ) -> None:
         """Take over the descriptors; they are closed when `serve` is left.
 
         :param owed_fds: both ends of the pipe that says that something waits.
+        :param kept: what the keeper holds descriptors with; None: it is of a version that cannot.
         """
+        self._kept = kept
         self.incarnation = incarnation
         self._read_fd, self._write_fd, self._owed_fds = read_fd, write_fd, owed_fds
         for fd in self._fds:
@@ -92,12 +106,14 @@ class KeeperLink:
         fds = environment.pop(protocol.KEEPER_VARIABLE, None)
         lock_fd = environment.pop(protocol.LOCK_VARIABLE, None)
         incarnation = environment.pop(protocol.INCARNATION_VARIABLE, "0")
+        kept_fds = environment.pop(protocol.KEPT_VARIABLE, None)
         if lock_fd is not None:
             os.set_inheritable(int(lock_fd), False)  # stays open to the end: the lock outlives a killed keeper
         if fds is None:
             return None
         read_fd, write_fd, *owed_fds = map(int, fds.split(","))
-        return cls(read_fd, write_fd, (owed_fds[0], owed_fds[1]), int(incarnation))
+        kept = Kept(*map(int, kept_fds.split(","))) if kept_fds is not None else None
+        return cls(read_fd, write_fd, (owed_fds[0], owed_fds[1]), int(incarnation), kept)
 
     @property
     def _fds(self) -> frozenset[int]:
@@ -121,6 +137,8 @@ class KeeperLink:
         finally:
             for fd in self._fds:
                 os.close(fd)
+            if self._kept is not None:
+                self._kept.close()
             self._write_fd = self._read_fd = -1  # what is said from now on goes nowhere
 
     def ready(self) -> None:
@@ -137,6 +155,10 @@ class KeeperLink:
         :raises ValueError: when `function` is not "package.module:function", or `payload` exceeds 512 KiB.
         """
         self._say((order, function), protocol.will_message(order, function, payload))
+
+    def keep_open(self, fd: int) -> Callable[[], None]:
+        """Have the keeper hold a descriptor, too, until it has carried out the wills; see `Host.keep_open`."""
+        return self._kept.keep(fd) if self._kept is not None else lambda: None
 
     def _say(self, matter: object, message: Mapping[str, object]) -> None:
         line = encode(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from _socket import socketpair  # the half of the module socket that costs nothing
 
 from kubevip_keeper import _protocol as protocol
 from kubevip_keeper._lines import LineBuffer, LineError, decode, encode
@@ -26,6 +27,7 @@ class Child:
         heard, child_writes = os.pipe()
         child_reads, told = os.pipe()
         owed, child_owes = os.pipe()
+        sending, self._kept = socketpair()
         self.incarnation = incarnation
         self.wills = Wills()
         self.is_ready = False
@@ -41,15 +43,19 @@ class Child:
         variables = {
             **environment,
             protocol.KEEPER_VARIABLE: f"{child_reads},{child_writes},{owed},{child_owes}",
+            protocol.KEPT_VARIABLE: f"{sending.fileno()},{self._kept.fileno()}",
             protocol.LOCK_VARIABLE: str(lock_fd),
             protocol.INCARNATION_VARIABLE: str(incarnation),
         }
         try:
-            self.pid = spawn(command, variables, (child_reads, child_writes, owed, child_owes, lock_fd))
+            inherited = child_reads, child_writes, owed, child_owes, sending.fileno(), self._kept.fileno(), lock_fd
+            self.pid = spawn(command, variables, inherited)
         except OSError:
             self.close()
+            self.let_go()
             raise
         finally:
+            sending.close()
             for fd in (child_reads, child_writes, child_owes):
                 os.close(fd)
 
@@ -63,6 +69,10 @@ class Child:
         self._stop_hearing()
         for fd in (self._told, self._owed):
             os.close(fd)
+
+    def let_go(self) -> None:
+        """Release the descriptors that it had this process hold. Takes the kernel tens of milliseconds."""
+        self._kept.close()
 
     def tell(self, message: Mapping[str, object]) -> bool:
         """Send a message; return whether it took it. Never blocks: a frozen child has 64 KiB of room."""

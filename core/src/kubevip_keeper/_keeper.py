@@ -120,13 +120,15 @@ class Keeper:
             self._obey_signals(None)
             self._log.error("something that it left hangs in the kernel, waiting for its end pid=%d", child.pid)
             if self._stops > 1:
-                return False
+                return False  # which ends this process
         while child.hear(self._show):  # what it said last; nobody else holds the pipe now
             pass
         child.close()
         if has_stopped:
+            child.let_go()
             return True
         has_worked = child.wills.carry_out(self._log, self._will_seconds)
+        child.let_go()
         end_children(self._signals.wait, _LEFTOVER_SECONDS)  # what the wills left
         self._obey_signals(None)
         return has_worked

@@ -13,6 +13,9 @@ Either side ignores what it does not know. The end of the stream means that the 
 
 A third pipe, of which the control process has both ends, holds a byte while something that it said could not leave it
 because the pipe to the keeper is full. What died like that may have meant to leave a will that nobody knows.
+
+Of a pair of stream sockets the control process has both ends, and the keeper one, which it closes when it has carried
+out the wills and never reads: descriptors on their way to it are not released when the control process dies.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ import binascii
 KEEPER_VARIABLE = "KUBEVIP_KEEPER"
 """Environment variable of the control process: the descriptors to read from and to write to, and both ends of the pipe
 that says that something waits: "5,6,7,8"."""
+KEPT_VARIABLE = "KUBEVIP_KEPT"
+"""Both ends of the pair of sockets, the sending one first: "9,10"."""
 LOCK_VARIABLE = "KUBEVIP_LOCK"
 """The descriptor that holds the lock of the state directory; open as long as the control process lives."""
 INCARNATION_VARIABLE = "KUBEVIP_INCARNATION"

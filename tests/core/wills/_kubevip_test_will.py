@@ -37,6 +37,12 @@ def fail(payload: bytes) -> None:
     raise RuntimeError(json.loads(payload)[1])
 
 
+def note_whether_read(payload: bytes) -> None:
+    path, fifo = json.loads(payload)
+    os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)  # refused when nobody has it open for reading
+    _write(path, ["will", "is read"])
+
+
 def leave(payload: bytes) -> None:
     raise SystemExit(json.loads(payload)[1])
 

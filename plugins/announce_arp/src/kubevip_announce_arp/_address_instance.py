@@ -53,6 +53,7 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
         await to_thread.run_sync(remove_leftovers, host.state_dir, addresses)
         await devices.open()
         fence, reason = await to_thread.run_sync(open_fence, host.instance, config.fence)
+        let_go = host.keep_open(fence.fileno()) if fence is not None else lambda: None
         try:
             if fence is None:
                 lifetime, renew = UNFENCED_LIFETIME_SECONDS, UNFENCED_RENEW_SECONDS
@@ -85,6 +86,7 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
                 with CancelScope(shield=True):  # bounded: one message per address, and one transaction
                     await _clear(kernel, host)
         finally:
+            let_go()
             if fence is not None:
                 fence.close_socket()
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from kubevip import IPAddress, Tenure, VirtualIP
+    from kubevip import Host, IPAddress, Tenure, VirtualIP
     from kubevip_announce_arp._config import ArpConfig
     from kubevip_announce_arp._frames import Claim, Templates
     from kubevip_announce_arp._rtnetlink import LinkEvent
@@ -69,14 +69,14 @@ class _Announced:
 
 
 @asynccontextmanager
-async def open_instance(config: ArpConfig) -> AsyncGenerator[ArpAnnouncer]:
+async def open_instance(config: ArpConfig, host: Host) -> AsyncGenerator[ArpAnnouncer]:
     """Open the announcer; the library that builds frames is loaded here, never at a takeover."""
     devices = Devices()
     with closing(devices):
         await devices.open()
         templates = await to_thread.run_sync(load_templates)
         async with create_task_group() as tg:
-            announcer = ArpAnnouncer(config, devices, templates, tg)
+            announcer = ArpAnnouncer(config, devices, templates, tg, host.keep_open)
             tg.start_soon(devices.run)
             try:
                 yield announcer
@@ -89,10 +89,19 @@ class ArpAnnouncer:
     """Announces addresses on the devices that they are on.
 
     :param tasks: where the sockets are listened to; belongs to the instance.
+    :param keep_open: as in `Host`, for the sockets.
     """
 
-    def __init__(self, config: ArpConfig, devices: Devices, templates: Templates, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        config: ArpConfig,
+        devices: Devices,
+        templates: Templates,
+        tasks: TaskGroup,
+        keep_open: Callable[[int], Callable[[], None]],
+    ) -> None:
         self._config, self._devices, self._templates, self._tasks = config, devices, templates, tasks
+        self._keep_open = keep_open
         self._announced: dict[IPAddress, _Announced] = {}
         self._segments: dict[str, Segment] = {}
         self._frames: dict[tuple[IPAddress, bytes, bool], tuple[bytes, ...]] = {}
@@ -207,7 +216,7 @@ class ArpAnnouncer:
             if segment is None or segment.device.index != device.index or not segment.is_open:
                 if segment is not None:
                     segment.close()
-                segment = self._segments[device.name] = Segment(device, self._config.rate, self._heard)
+                segment = self._segments[device.name] = Segment(device, self._config.rate, self._heard, self._keep_open)
                 try:
                     segment.open()
                 finally:

@@ -216,6 +216,10 @@ class Fence:
         """
         self._netlink.commit(self._tables.remove())
 
+    def fileno(self) -> int:
+        """Return the descriptor of its socket."""
+        return self._netlink.fileno()
+
     def close_socket(self) -> None:
         """Let go of the kernel; the tables stay."""
         self._netlink.close()

@@ -55,8 +55,12 @@ class NftablesSocket:
     ) -> None:
         self.close()
 
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._socket.fileno()
+
     def close(self) -> None:
-        """Close it."""
+        """Close it. Blocks for some 10 to 30 ms after a transaction, until the kernel has done with it."""
         self._socket.close()
 
     def commit(self, changes: Iterable[nft.Change]) -> None:

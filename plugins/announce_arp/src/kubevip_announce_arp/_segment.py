@@ -35,11 +35,19 @@ class Segment:
     """Sends finished frames through one device, paced, and hears who claims the addresses that are watched.
 
     :param heard: called with every claim of a watched address that another hardware address makes.
+    :param keep_open: as in `Host`, for the sockets: that of a process which was killed would delay its end.
     """
 
-    def __init__(self, device: Device, rate: float, heard: Callable[[Claim], None]) -> None:
+    def __init__(
+        self,
+        device: Device,
+        rate: float,
+        heard: Callable[[Claim], None],
+        keep_open: Callable[[int], Callable[[], None]],
+    ) -> None:
         self.device = device
-        self._heard = heard
+        self._heard, self._keep_open = heard, keep_open
+        self._let_go: list[Callable[[], None]] = []
         self._bucket = TokenBucket(rate, min(rate, _BURST_FRAMES), current_time())
         self._watched: dict[int, set[IPAddress]] = {ETHERTYPE_ARP: set(), ETHERTYPE_IPV6: set()}
         self._sockets: dict[int, socket.socket] = {}
@@ -56,7 +64,8 @@ class Segment:
         :raises OSError: when the device is gone, or raw sockets are not permitted.
         """
         for ethertype, addresses in self._watched.items():
-            self._sockets[ethertype] = open_packet_socket(self.device.name, ethertype, addresses)
+            opened = self._sockets[ethertype] = open_packet_socket(self.device.name, ethertype, addresses)
+            self._let_go.append(self._keep_open(opened.fileno()))
 
     def close(self) -> None:
         """Have `run` end, and close the sockets."""
@@ -104,6 +113,8 @@ class Segment:
                         tg.start_soon(self._listen, each)
         finally:
             self._sockets.clear()
+            for let_go in self._let_go:
+                let_go()
             with CancelScope(shield=True):
                 await to_thread.run_sync(close_sockets, opened)
 

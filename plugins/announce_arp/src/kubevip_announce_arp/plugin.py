@@ -30,7 +30,7 @@ async def open_arp(config: ArpConfig, host: Host) -> AsyncGenerator[Announcer]:
     from kubevip_announce_arp._capabilities import CAP_NET_RAW, require
 
     require("arp", CAP_NET_RAW)
-    async with open_instance(config) as announcer:
+    async with open_instance(config, host) as announcer:
         yield announcer
 
 
