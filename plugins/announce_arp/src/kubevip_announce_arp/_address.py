@@ -11,28 +11,24 @@ from typing import TYPE_CHECKING
 
 from anyio import (
     CancelScope,
-    CapacityLimiter,
     Event,
-    Lock,
     create_task_group,
     current_time,
     move_on_at,
     sleep,
-    to_thread,
 )
 
 from kubevip.errors import AnnounceError
-from kubevip_announce_arp import _will
+from kubevip_announce_arp._belongings import Belongings
 from kubevip_announce_arp._carrier import CarrierFilter
 from kubevip_announce_arp._held import Held
 from kubevip_announce_arp._kernel import Guarded, Kernel, Outcome, Place, Work
 from kubevip_announce_arp._kernel_thread import KernelThread
 from kubevip_announce_arp._leaders import Leaders
-from kubevip_announce_arp._records import Ownership, write_owned
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from kubevip import Health, Host, IPAddress, Tenure, VirtualIP
     from kubevip_announce_arp._device import Device
@@ -69,20 +65,15 @@ class AddressAnnouncer:
         probe: Callable[[VirtualIP, Device], Awaitable[None]] | None,
         announced: frozenset[str],
     ) -> None:
-        self._host, self._devices, self._kernel = host, devices, kernel
+        self._devices, self._kernel, self._belongings = devices, kernel, Belongings(host, table)
         self._table, self._unfenced, self._renew_seconds = table, unfenced, renew_seconds
         self._probe, self._announced = probe, announced
         self._new_announced = False
-        self._limiter = CapacityLimiter(1)
-        self._recording = Lock()
         self._offset = time.monotonic() - current_time()  # trio's clock has another origin
         self._held: dict[IPAddress, Held] = {}
         self._missing: set[Held] = set()  # held, entered, and not on their devices
         self._putting: list[Held] = []
         self._lowering: list[Held] = []
-        self._places: dict[IPAddress, int] = {}  # every address that was ever put up, and the device's index
-        self._willed: dict[IPAddress, int] = {}  # the part of them that may be up, and that the will is about
-        self._owned: frozenset[Ownership] = frozenset()
         self._carriers: dict[int, CarrierFilter] = {}
         self._fence_problem = ""
         self._guarding: list[Guarded] = []
@@ -111,7 +102,7 @@ class AddressAnnouncer:
         """
         device = await self._devices.find(vip)
         try:
-            await self._record(Ownership(str(vip.address), device.name))
+            await self._belongings.record(vip.address, device.name)
         except OSError as error:
             raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
         guarded = vip.group, vip.address.packed
@@ -126,23 +117,6 @@ class AddressAnnouncer:
                 self._unguarding.append(guarded)
                 self._wake.set()
 
-    async def _record(self, new: Ownership) -> None:
-        """Record that this instance is to own an address: what no record names is never taken for a leftover.
-
-        Several are prepared at once, and each record replaces the one before: so each holds all that came until then.
-
-        :raises OSError: when it cannot be written.
-        """
-        if new in self._owned:
-            return
-        self._owned |= {new}
-        try:
-            async with self._recording:
-                await to_thread.run_sync(write_owned, self._host.state_dir, self._owned, limiter=self._limiter)
-        except BaseException:
-            self._owned -= {new}
-            raise
-
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
         """Hold the address on its device while the body runs; see `kubevip.abc.Announcer`.
@@ -150,7 +124,7 @@ class AddressAnnouncer:
         :raises AnnounceError: when there is no device for it, it is there already, or somebody else has it.
         """
         device = await self._devices.find(vip)
-        self._devices.refuse_foreign(vip, self._places.get(vip.address))
+        self._devices.refuse_foreign(vip, self._belongings.device_of(vip.address))
         if self._probe is not None and tenure.term <= 1 and str(vip.address) not in self._announced:
             await self._probe(vip, device)
         place = Place(address=vip.address, group=tenure.group, index=device.index, device=device.name)
@@ -257,7 +231,7 @@ class AddressAnnouncer:
             unguard=unguarding,
             close=turn.close,
             lower=tuple(held.place for held in lowering),
-            owned=self._own(putting),
+            owned=self._belongings.add(held.place for held in putting),
             until=turn.until,
             renew=frozenset(turn.renew),
             put=tuple(held.place for held in putting),
@@ -284,7 +258,7 @@ class AddressAnnouncer:
         for held in lowering:
             held.problem = outcome.still_up.get(held.place.address, "")
             held.lowered.set()
-        self._disown(held for held in lowering if not held.problem)
+        self._belongings.remove((held.place.address for held in lowering if not held.problem), self._held)
 
     def _take_fence(self, outcome: Outcome) -> None:
         """Take note of what became of the fence."""
@@ -332,7 +306,7 @@ class AddressAnnouncer:
             dies_at = self._kernel.lives_until(held.place) - self._offset
             if held.problem and dies_at < current_time() and not self._devices.has(held.place.index, held.vip.address):
                 held.problem = ""  # by itself
-                self._disown([held])
+                self._belongings.remove([held.place.address], self._held)
             if held.problem and held.problem != told:
                 told = held.problem
                 _logger.warning("withdrawing vip=%s address=%s: %s", held.vip.name, held.vip.address, told)
@@ -363,30 +337,6 @@ class AddressAnnouncer:
 
     def _is_held(self, held: Held) -> bool:
         return self._held.get(held.vip.address) is held
-
-    def _own(self, putting: list[Held]) -> frozenset[Ownership] | None:
-        """Return all that is or was put up, if it is more than was recorded; see to it that the will knows them."""
-        if not putting:
-            return None
-        owned = self._owned | {Ownership(str(held.place.address), held.place.device) for held in putting}
-        places = {held.place.address: held.place.index for held in putting}
-        self._places |= places
-        self._leave_will(self._willed | places)
-        if owned == self._owned:
-            return None
-        self._owned = owned
-        return owned
-
-    def _disown(self, lowered: Iterable[Held]) -> None:
-        """Take what the kernel took off out of the will: the machine, or another program, may have it by then."""
-        gone = {held.place.address for held in lowered} - self._held.keys()
-        self._leave_will({address: index for address, index in self._willed.items() if address not in gone})
-
-    def _leave_will(self, addresses: dict[IPAddress, int]) -> None:
-        if addresses != self._willed:
-            self._willed = addresses
-            will = _will.make(self._table, {str(address): index for address, index in addresses.items()})
-            self._host.will(_will.ORDER, _will.FUNCTION, will)
 
     def _due_at(self) -> float:
         """Return when there is something to do although nothing was asked for."""
