@@ -38,6 +38,12 @@ class Eager(ManualElection):
         await super().campaign(candidacy)
 
 
+class Slow(FakeAnnouncer):
+    """Has nothing that silences it at once."""
+
+    soonest_takeover_seconds = 0.5
+
+
 class Rig:
     def __init__(self) -> None:
         self.record = Recorder()
@@ -87,6 +93,17 @@ async def test_an_announcer_that_goes_later_does_not_end_the_candidacy(rig: Rig)
         rig.announcer.content.set(None)
         await sleep(10)
         assert rig.record.words == ["stand api"]
+
+
+async def test_the_election_is_told_how_soon_another_node_may_take_over(rig: Rig) -> None:
+    """As of now: an announcer that was opened again may have lost its fence."""
+    async with rig.running():
+        candidacy = rig.election.candidacies["api"]
+        assert candidacy.soonest_takeover() == 0
+        rig.announcer.content.set(Slow(rig.record))
+        assert candidacy.soonest_takeover() == 0.5
+        rig.announcer.content.set(None)
+        assert candidacy.soonest_takeover() == 0
 
 
 async def test_an_election_that_fails_is_stood_in_again_after_a_pause(rig: Rig) -> None:

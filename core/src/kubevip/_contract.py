@@ -68,6 +68,10 @@ class Following:
 Leadership = Leading | Following
 
 
+def _at_any_time() -> float:
+    return 0.0
+
+
 @frozen(kw_only=True)
 class Candidacy:
     """What an election is given to stand for one group.
@@ -76,6 +80,10 @@ class Candidacy:
     while standing. `grace_seconds` bounds the release after a cancellation. `withdrawn()` returns when nothing is up
     any more that was guarded by an earlier report: after reporting `Following`, an election that gives leadership away
     without being cancelled awaits it before it releases; without it, it waits for the end of the lease.
+
+    `soonest_takeover()` is in seconds: what is up here cannot be silenced in less, should this process hang, so that no
+    other node may take over sooner after the last renewal that was asked for. 0 where a fence sees to it. It may
+    change; an election that cannot keep it says so in its status.
     """
 
     group: str
@@ -84,6 +92,7 @@ class Candidacy:
     placement: Placement
     grace_seconds: float
     withdrawn: Callable[[], Awaitable[None]] | None = None
+    soonest_takeover: Callable[[], float] = _at_any_time
 
 
 class Level(enum.IntEnum):

@@ -12,7 +12,7 @@ from kubevip._fitness import Fitness
 from kubevip._leadership import Campaign
 from kubevip._status import GroupStatus
 from kubevip._supervise import describe_error, supervise
-from kubevip.abc import SupportsFitness
+from kubevip.abc import SupportsFitness, SupportsTakeover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,6 +96,7 @@ class GroupTask:
                         fitness=self._standing.fitness.value,
                         placement=self._group.placement,
                         grace_seconds=GRACE_SECONDS,
+                        soonest_takeover=self._soonest_takeover,
                     )
                 tg.cancel_scope.cancel()
             was_well = current_time() - began > hold + LONGEST_HOLD_SECONDS
@@ -107,6 +108,11 @@ class GroupTask:
                 self._standing.fitness.reason,
             )
             await sleep(ASIDE_SECONDS)
+
+    def _soonest_takeover(self) -> float:
+        """Return what the slowest of the group's announcers needs."""
+        services: list[object] = [announcer.content.value for announcer in self._announcers]
+        return max((one.soonest_takeover_seconds for one in services if isinstance(one, SupportsTakeover)), default=0.0)
 
     async def _offer_when_unfit(self, candidacy: CancelScope, hold_seconds: float) -> None:
         """End the candidacy of a leader that has been unfit for `hold_seconds` without a break."""

@@ -108,12 +108,19 @@ class Campaign:
         return self._tenures.content
 
     async def run(
-        self, election: Election, *, fitness: Latest[int], placement: Placement, grace_seconds: float
+        self,
+        election: Election,
+        *,
+        fitness: Latest[int],
+        placement: Placement,
+        grace_seconds: float,
+        soonest_takeover: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Stand in `election` until cancelled; unwind all guarded work, then let the election release. One at a time.
 
         :param fitness: how fit this node is for the group, 0 (unfit) to 100; followed by the election.
         :param grace_seconds: how long the election may take to release.
+        :param soonest_takeover: as in `Candidacy`.
         :raises ElectionError: when the election ends by itself; whatever it raises passes through.
         """
         scope, standing = CancelScope(shield=True), True
@@ -129,6 +136,7 @@ class Campaign:
             placement=placement,
             grace_seconds=grace_seconds,
             withdrawn=self._tenures.unwound,
+            soonest_takeover=soonest_takeover,
         )
 
         async def stand() -> None:

@@ -176,6 +176,16 @@ class SupportsStatus(Protocol):
 
 
 @runtime_checkable
+class SupportsTakeover(Protocol):
+    """An announcer that cannot fall silent at once when its process hangs: nothing but time ends what it holds."""
+
+    @property
+    def soonest_takeover_seconds(self) -> float:
+        """How long after the last renewal nobody else may take over; 0 where the kernel keeps the end of a tenure."""
+        ...
+
+
+@runtime_checkable
 class SupportsRequests(Protocol):
     """A service that answers requests of the control socket (`kubevip raft add ...`)."""
 

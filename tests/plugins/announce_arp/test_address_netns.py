@@ -18,6 +18,7 @@ from anyio import create_task_group, sleep
 from anyio.to_thread import run_sync
 
 from kubevip import Duration, Health, Host, Level, VirtualIP
+from kubevip.abc import SupportsTakeover
 from kubevip.errors import AnnounceError
 from kubevip.testing import ManualTenure, make_host, make_tenure
 from kubevip_announce_arp import _will
@@ -496,8 +497,12 @@ async def test_status_tells_whether_there_is_a_fence(wire: Wire, tmp_path: Path)
     recorded = Recorded(tmp_path)
     async with ADDRESS.open(QUIET, recorded.host) as announcer:
         assert announcer.status() == {"fence": "nft"}  # type: ignore[attr-defined]
+        assert isinstance(announcer, SupportsTakeover)
+        assert announcer.soonest_takeover_seconds == 0
     async with ADDRESS.open(AddressConfig(probes=0, fence=FencePolicy.OFF), recorded.host) as announcer:
         assert announcer.status() == {"fence": "unfenced: switched off by the configuration"}  # type: ignore[attr-defined]
+        assert isinstance(announcer, SupportsTakeover)
+        assert announcer.soonest_takeover_seconds == 0.5
 
 
 async def test_without_a_fence_the_address_lives_two_seconds_and_says_so(

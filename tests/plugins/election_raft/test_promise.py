@@ -251,6 +251,43 @@ def test_what_is_promised_is_held_only_when_it_is_agreed_as_well() -> None:
     assert until(holder) == 10.0 + P / CLOCK_RATIO
 
 
+def test_who_cannot_fall_silent_at_once_asks_for_a_longer_promise_and_counts_it() -> None:
+    holder = holder_of_three()
+    holder.ask_for_at_least(0.5, 10.0)
+    asked = holder.ask(10.0)
+    assert asked is not None
+    assert asked.seconds == 0.5
+    for voter in ("a", "b"):
+        holder.answer(voter, answer(1), 10.01)
+    assert until(holder) == 10.0 + 0.5 / CLOCK_RATIO
+
+
+def test_what_was_promised_for_less_does_not_count_for_more() -> None:
+    holder = holder_of_three()
+    holder.ask(10.00)
+    holder.ask(10.05)
+    for voter in ("a", "b"):
+        holder.answer(voter, answer(1), 10.06)
+    holder.ask_for_at_least(0.5, 10.07)
+    assert until(holder) is None
+    for voter in ("a", "b"):
+        holder.answer(voter, answer(2), 10.08)  # of a round that was asked for less
+    assert until(holder) is None
+    assert holder.beat_at == 10.07
+
+
+def test_what_was_promised_for_more_counts_for_less() -> None:
+    holder = holder_of_three()
+    holder.ask_for_at_least(0.5, 10.0)
+    holder.ask(10.0)
+    for voter in ("a", "b"):
+        holder.answer(voter, answer(1), 10.01)
+    holder.ask_for_at_least(0.0, 10.02)
+    holder.notice(10.02)
+    holder.answer("c", answer(1), 10.02)
+    assert until(holder) == 10.0 + P / CLOCK_RATIO
+
+
 def test_an_answer_out_of_order_takes_nothing_back() -> None:
     holder = holder_of_three()
     holder.ask(10.00)

@@ -38,7 +38,7 @@ from kubevip_election_raft._messages import (
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Ready, Role
 from kubevip_election_raft._replicator import MOST_COMMITTED_ENTRIES
-from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
+from kubevip_election_raft._timing import CLOCK_RATIO, DEFAULT, FAST, RELAXED, Timing
 
 from .group import Group, fresh
 
@@ -597,6 +597,39 @@ def test_4_1_the_next_change_waits_for_one_promise_after_the_last_was_committed(
     assert change(group, "n4", is_removal=True) == "another change is not over yet"
     group.advance(0.002)
     assert change(group, "n4", is_removal=True) == "its groups go elsewhere first"
+
+
+def test_4_1_a_change_waits_for_the_longest_promise_that_anybody_asks_for() -> None:
+    group = Group(5)
+    group.elect()
+    group.advance(2 * P)
+    offers = group["n2"].offers.offers
+    group.do("n2", lambda node, now: node.offer(offers, now, promise_seconds=0.5))
+    group.advance(0.5)
+    change(group, "n5", is_removal=True)
+    change(group, "n5", is_removal=True)
+    group.stabilize()
+    group.advance(0.5 - 0.001)
+    assert change(group, "n4", is_removal=True) == "another change is not over yet"
+    group.advance(0.002)
+    assert change(group, "n4", is_removal=True) == "its groups go elsewhere first"
+
+
+def test_who_asks_for_a_longer_promise_is_succeeded_that_much_later() -> None:
+    """Whatever else the timing says: a machine without a fence."""
+    group = Group(3)
+    group.elect()
+    offers = group["n1"].offers.offers
+    group.do("n1", lambda node, now: node.offer(offers, now, promise_seconds=0.5))
+    group.advance(1.0)
+    assert group.holders == ["n1"]
+    end = group.lease("n1")
+    group.members["n1"].is_up = False
+    asked_at = end - 0.5 / CLOCK_RATIO
+    group.advance(asked_at + 0.5 - 0.001 - group.now)
+    assert (group.leaders, group.holders) == (["n2"], [])
+    group.advance(0.100)
+    assert group.holders == ["n2"]
 
 
 def test_4_1_a_new_leader_changes_nothing_before_an_entry_of_its_own_term_is_committed_for_one_promise() -> None:

@@ -21,6 +21,7 @@ from anyio import (
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp._belongings import Belongings
 from kubevip_announce_arp._carrier import CarrierFilter
+from kubevip_announce_arp._config import UNFENCED_TAKEOVER_SECONDS
 from kubevip_announce_arp._held import Held
 from kubevip_announce_arp._kernel import Guarded, Kernel, Outcome, Place, Work
 from kubevip_announce_arp._kernel_thread import KernelThread
@@ -93,6 +94,11 @@ class AddressAnnouncer:
         if self._unfenced:
             return {"fence": f"unfenced: {self._unfenced}"}
         return {"fence": f"unfenced: {self._fence_problem}" if self._fence_problem else "nft"}
+
+    @property
+    def soonest_takeover_seconds(self) -> float:
+        """How long after the last renewal nobody else may take over; see `kubevip.abc.SupportsTakeover`."""
+        return UNFENCED_TAKEOVER_SECONDS if self._unfenced else 0.0
 
     @asynccontextmanager
     async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:

@@ -15,7 +15,7 @@ from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _records as records
 from kubevip_announce_arp import _will
 from kubevip_announce_arp._address import AddressAnnouncer
-from kubevip_announce_arp._config import FencePolicy
+from kubevip_announce_arp._config import UNFENCED_LIFETIME_SECONDS, UNFENCED_RENEW_SECONDS, FencePolicy
 from kubevip_announce_arp._devices import Devices
 from kubevip_announce_arp._fence import Fence, FenceError
 from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, table_name
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from kubevip_announce_arp._config import AddressConfig
 
 _logger = logging.getLogger("kubevip.address")
-
-UNFENCED_LIFETIME_SECONDS, UNFENCED_RENEW_SECONDS = 2, 0.5
 
 
 @asynccontextmanager

@@ -8,6 +8,12 @@ from attrs import field, frozen
 
 from kubevip import Duration
 
+#: What takes the place of a fence: how long an address lives by itself, and how often that is renewed.
+UNFENCED_LIFETIME_SECONDS, UNFENCED_RENEW_SECONDS = 2, 0.5
+#: So much time has a process that is only late to take its addresses off before anybody else may put them up. One that
+#: hangs keeps them for their lifetime all the same, which nothing bounds but the kernel's diligence.
+UNFENCED_TAKEOVER_SECONDS = 0.5
+
 
 class FencePolicy(enum.Enum):
     """What to do about the kernel fence: use it where there is one, refuse to start without it, or leave it out."""

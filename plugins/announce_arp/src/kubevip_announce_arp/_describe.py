@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubevip import Description, Severity
-from kubevip_announce_arp._config import AddressConfig, ArpConfig, FencePolicy
+from kubevip_announce_arp._config import (
+    UNFENCED_LIFETIME_SECONDS,
+    UNFENCED_TAKEOVER_SECONDS,
+    AddressConfig,
+    ArpConfig,
+    FencePolicy,
+)
 
 if TYPE_CHECKING:
     from kubevip import Outlook, Problem
@@ -35,8 +41,10 @@ def describe_address(config: AddressConfig, outlook: Outlook) -> Description:
             message = f"{vip.interface} does not exist on this machine"
         message += f"; {outlook.node_name} will not stand for {vip.group}"
         problems.append(vip.places.problem(message, "interface", severity=Severity.WARNING))
-    fence = "not fenced" if config.fence is FencePolicy.OFF else "fenced"
-    lifetime = 2 if config.fence is FencePolicy.OFF else int(config.lifetime)
+    lifetime, fence = int(config.lifetime), "fenced"
+    if config.fence is FencePolicy.OFF:
+        lifetime = UNFENCED_LIFETIME_SECONDS
+        fence = f"not fenced: no takeover within {UNFENCED_TAKEOVER_SECONDS * 1000:.0f} ms"
     parts = [f"{device} += {' '.join(addresses)}" for device, addresses in by_device.items()]
     lines = (f"{', '.join(parts)} (lifetime {lifetime} s, {fence})",) if parts else ()
     return Description(lines=lines, problems=tuple(problems))

@@ -119,10 +119,10 @@ class RaftElection:
             return
         self._is_leaving = True
         kept: Latest[int | None] = Latest(None)
-        offers = self._offers()
+        offers, promise_seconds = self._offers(), self._promise_seconds
 
         def leave(node: Node, now: float) -> Ready:
-            ready = node.offer(offers, now, is_leaving=True, request=request)
+            ready = node.offer(offers, now, is_leaving=True, request=request, promise_seconds=promise_seconds)
             if node.state.role is Role.LEADER:
                 kept.set(node.held_by_me)
             return ready
@@ -233,6 +233,11 @@ class RaftElection:
     def _offers(self) -> tuple[Offer, ...]:
         return () if self._is_witness else tuple(seat.offer() for seat in self._seats.values())
 
+    @property
+    def _promise_seconds(self) -> float:
+        """How long promises to this member have to be for what hangs on them here."""
+        return max((seat.candidacy.soonest_takeover() for seat in self._seats.values()), default=0.0)
+
     def _leave_seat(self, seat: Seat) -> None:
         group = seat.candidacy.group
         if self._seats.get(group) is seat:
@@ -258,8 +263,11 @@ class RaftElection:
 
     def _offer(self) -> None:
         if self._driver is not None:
-            offers, is_leaving = self._offers(), self._is_leaving
-            self._driver.do("offers", lambda node, now: node.offer(offers, now, is_leaving=is_leaving))
+            offers, is_leaving, promise_seconds = self._offers(), self._is_leaving, self._promise_seconds
+            self._driver.do(
+                "offers",
+                lambda node, now: node.offer(offers, now, is_leaving=is_leaving, promise_seconds=promise_seconds),
+            )
 
     async def _withdraw(self, group: str) -> None:
         """Give back what somebody else is to hold, when nothing of it is up here any more."""

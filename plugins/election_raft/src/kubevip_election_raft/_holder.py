@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from attrs import define, evolve, field
 
-from kubevip_election_raft._entries import Grant, Process
+from kubevip_election_raft._entries import LONGEST_PROMISE_SECONDS, Grant, Process
 from kubevip_election_raft._messages import Claim, PromiseRequest, PromiseResponse
 from kubevip_election_raft._ready import Holding, Rise
 from kubevip_election_raft._timing import CLOCK_RATIO, Timing
@@ -42,7 +42,7 @@ class Holder:
     """What one process holds."""
 
     def __init__(self, process: Process, timing: Timing) -> None:
-        self._process, self._timing = process, timing
+        self._process, self._timing, self._least_seconds = process, timing, 0.0
         self._claimed: dict[str, _Claimed] = {}
         self._asked: dict[int, tuple[float, tuple[Claim, ...]]] = {}  # by round: time before it was sent, and for what
         self._round = self._tenures = 0
@@ -102,6 +102,14 @@ class Holder:
             self._forget_asked(group)
         self._look(now)
 
+    def ask_for_at_least(self, seconds: float, now: float) -> None:
+        """Ask for promises of at least so many seconds; what was promised for less counts no more."""
+        is_longer = seconds > self._promise_seconds
+        self._least_seconds = min(seconds, LONGEST_PROMISE_SECONDS)
+        if is_longer and self._claimed:
+            self.end_all(now)
+            self.beat_at = now
+
     def end_all(self, now: float) -> None:
         """Hold nothing from now on of what is held: what was up may have answered without being watched."""
         for claimed in self._claimed.values():
@@ -145,7 +153,7 @@ class Holder:
             del self._asked[round_]
         self._round += 1
         self._asked[self._round] = now, claims
-        return PromiseRequest(round=self._round, seconds=self._timing.promise_seconds, claims=claims)
+        return PromiseRequest(round=self._round, seconds=self._promise_seconds, claims=claims)
 
     def answer(self, voter: str, response: PromiseResponse, now: float) -> float | None:
         """Take an answer into account; return when its round was asked, or None if it is not an answer to this process.
@@ -174,8 +182,12 @@ class Holder:
             self._look(now)
 
     @property
+    def _promise_seconds(self) -> float:
+        return max(self._timing.promise_seconds, self._least_seconds)
+
+    @property
     def _span(self) -> float:
-        return self._timing.promise_seconds / CLOCK_RATIO
+        return self._promise_seconds / CLOCK_RATIO
 
     def _until(self, claimed: _Claimed) -> float:
         """Return when nobody else can hold before; minus infinity before a majority promised."""

@@ -118,12 +118,14 @@ class Offers:
     """Everything that the sending process stands for; `version` counts up as it changes.
 
     `is_leaving`: it holds on only to what nobody else takes. `request`, unless it is 0, is repeated by the answer.
+    `promise_seconds`: it asks for promises of at least so long, whatever the timing of the group is.
     """
 
     version: int = field(validator=COUNT)
     offers: tuple[Offer, ...] = ()
     is_leaving: bool = False
     request: int = field(default=0, validator=COUNT)
+    promise_seconds: float = field(default=0.0, validator=SECONDS)
 
 
 @frozen(kw_only=True)

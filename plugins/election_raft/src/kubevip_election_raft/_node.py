@@ -192,15 +192,25 @@ class Node(Replicator):
 
     # What the owner wants
 
-    def offer(self, offers: Iterable[Offer], now: float, *, is_leaving: bool = False, request: int = 0) -> Ready:
+    def offer(
+        self,
+        offers: Iterable[Offer],
+        now: float,
+        *,
+        is_leaving: bool = False,
+        request: int = 0,
+        promise_seconds: float = 0.0,
+    ) -> Ready:
         """Say what this member would hold, and how fit it is for each.
 
         :param is_leaving: it is to keep only what nobody else takes.
+        :param promise_seconds: how long promises to it are to be at least. What it holds ends when that gets longer.
         :param request: not 0: the leader answers with an OffersResponse that repeats it.
         """
         self._notice(now)
         marked = tuple(self._mark_spent(offer) for offer in offers)
-        new = Offers(version=self.offers.version, offers=marked, is_leaving=is_leaving)
+        new = Offers(version=self.offers.version, offers=marked, is_leaving=is_leaving, promise_seconds=promise_seconds)
+        self._holder.ask_for_at_least(promise_seconds, now)
         if new != self.offers:
             self.offers = evolve(new, version=self.offers.version + 1)
         was_candidate = self._standing.is_candidate
@@ -246,7 +256,12 @@ class Node(Replicator):
                 self._obey(claim.group, now, None)
             offered = tuple(evolve(offer, spent=None) for offer in self.offers.offers)
             if any(self._mark_spent(offer).spent is not None for offer in offered):
-                return self.offer(offered, now, is_leaving=self.offers.is_leaving)
+                return self.offer(
+                    offered,
+                    now,
+                    is_leaving=self.offers.is_leaving,
+                    promise_seconds=self.offers.promise_seconds,
+                )
         return self._finish(now)
 
     def release_leaving(self, groups: Iterable[str], now: float) -> Ready:

@@ -211,9 +211,9 @@ class Replicator(Elector):
             return MembersResponse(request=0, refusal=f"{member.name} is {'no' if is_removal else 'a'} member already")
         if is_removal and len(self.members) == 1:
             return MembersResponse(request=0, refusal=f"{member.name} is the last member")
-        due = self._members_since + self.timing.promise_seconds
+        due = self._members_since + self._longest_promise
         if now < due or self._log.members()[0] > self._log.commit:
-            wait = min(max(due - now, self.timing.ask_seconds), self.timing.promise_seconds)
+            wait = min(max(due - now, self.timing.ask_seconds), self._longest_promise)
             return MembersResponse(request=0, refusal="another change is not over yet", wait_seconds=wait)
         if is_removal and member.name == self.process.name:
             self._resign(self._heirs(now), f"{member.name} is removed", now)
@@ -232,6 +232,13 @@ class Replicator(Elector):
         self._place(now)
         self._beat(leader, now)
         return MembersResponse(request=0)
+
+    @property
+    def _longest_promise(self) -> float:
+        """The longest promise that anybody may have: by this member's timing, given by it, or for one who stands."""
+        offers = [self.offers, *(peer.offers for peer in self.peers.values() if peer.offers is not None)]
+        given = max(self.timing.promise_seconds, self._voter.hard_state.promise_seconds)
+        return max(given, *(offer.promise_seconds for offer in offers))
 
     def _note_births(self, now: float) -> None:
         """Write down which machine a member is, when it is heard for the first time."""

@@ -49,6 +49,12 @@ def describe_members(
                 "problem": link.problem,
             }
         rows.append(row)
+    own_warnings = [*warnings]
+    if node.offers.promise_seconds > node.timing.promise_seconds:
+        own_warnings.append(
+            f"promises to {own} last {node.offers.promise_seconds * 1000:.0f} ms, not "
+            f"{node.timing.promise_seconds * 1000:.0f}: what it holds is not fenced, and is replaced that much later"
+        )
     silent = [name for name in transport.links if now - transport.heard_at(name) > SILENT_SECONDS]
     described: dict[str, object] = {
         "leader": state.leader,
@@ -57,7 +63,7 @@ def describe_members(
         "quorum": f"{len(node.members) - len(silent)}/{len(node.members)}",
         "members": rows,
         "refused": transport.refused_count,
-        "warnings": [*warnings, *transport.warnings],
+        "warnings": [*own_warnings, *transport.warnings],
     }
     if not node.is_member:
         address = endpoints[own].address
