@@ -56,9 +56,13 @@ class Welcome:
 
 @frozen(kw_only=True)
 class Ping:
-    """Says that the sender is there when it has nothing to say; `config` names its configuration, for people."""
+    """Says that the sender is there when it has nothing to say, and first of all that it says.
+
+    `config` names its configuration, for people. `seal`: see `_seals`.
+    """
 
     config: str = ""
+    seal: str = ""
 
 
 Payload = Message | Hello | Welcome | Ping

@@ -1,7 +1,8 @@
-"""The last will of a member: its parent process tells the peers that it is dead, in finished frames.
+"""The last will of a member: its parent process tells the peers that it is dead, by the secret that it left.
 
 Standard library only: whoever calls it may have nothing else. A statement and no deed: it is said only when the
-addresses of the member were taken down, so a peer that hears it need not wait for the promise to run out.
+addresses of the member were taken down, so a peer that hears it need not wait for the promise to run out. Peers know it
+by its seal, see `_seals`: there is no handshake, which would take longer than all the rest.
 """
 
 from __future__ import annotations
@@ -10,169 +11,135 @@ import errno
 import json
 import select
 import socket
-import ssl
 import time
 
 TYPE_CHECKING = False  # the module typing is not worth its memory here
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 FUNCTION = "kubevip_election_raft._goodbye:say"
 ORDER = 110  # after the deeds, which are below 100
 
-#: All peers are met, and then told, side by side; each of the two may take so long. A peer that was not told waits for
-#: the promise to run out.
+#: What is said: this, and the secret.
+MAGIC, SECRET_BYTES = b"\xffbye", 32
+#: What a peer answers when it has taken it.
+HEARD = b"+"
+
+#: All peers are told side by side, which may take so long. A peer that was not told waits for the promise to run out.
 SECONDS = 0.1
 
-#: OpenSSL sets itself up with the first context, which takes a millisecond; whoever is forked then has it.
-_FIRST_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-_LARGEST_ANSWER_BYTES = 16 * 1024
-
-
-def make(own: str, keys: Sequence[str], peers: Sequence[tuple[str, str, int, bytes]]) -> bytes:
+def make(own: str, secret: bytes, peers: Sequence[tuple[str, str, int]]) -> bytes:
     """Write a will.
 
     :param own: the address to speak from.
-    :param keys: the files of the CA, of the certificate and of its key; none for plain TCP.
-    :param peers: name, address and port of each peer, and the frames to send: a greeting, and what is to be said.
+    :param peers: name, address and port of each peer.
     """
-    listed = [[name, address, port, frames.decode("latin-1")] for name, address, port, frames in peers]
-    return json.dumps({"own": own, "keys": list(keys), "peers": listed}).encode()
+    return json.dumps({"own": own, "secret": secret.hex(), "peers": [list(peer) for peer in peers]}).encode()
 
 
 def say(payload: bytes) -> Iterator[None]:
     """Tell every peer; return when each has answered, or the time is over.
 
-    Connects, and has both sides prove who they are, before it yields; says something after that.
+    Connects before it yields, and says something after that.
 
-    :raises OSError: when none has heard it: what the first peers answered is in the text.
+    :raises OSError: when none has heard it: why not is in the text.
     """
     will = json.loads(payload)
-    context = _context(*will["keys"]) if will["keys"] else None
-    calls = [_Call(name, address, port, said.encode("latin-1"), context) for name, address, port, said in will["peers"]]
+    said = MAGIC + bytes.fromhex(will["secret"])
+    calls = [_Call(name, address, port, will["own"], said) for name, address, port in will["peers"]]
     try:
         for call in calls:
-            call.begin(will["own"])
-        _go_on(calls, _Call.meet)
+            call.begin()
         yield
-        _go_on(calls, _Call.tell)
+        _go_on(calls)
     finally:
         for call in calls:
             call.close()
-    if all(call.problem for call in calls):
+    if not any(call.is_heard for call in calls):
         raise OSError("no peer heard it: " + ", ".join(f"{call.name} ({call.problem})" for call in calls[:8]))
 
 
-def _go_on(calls: Sequence[_Call], step: Callable[[_Call], bool]) -> None:
-    """Go on with all of them until each has done the step or has failed, or the time is over."""
+def _go_on(calls: Sequence[_Call]) -> None:
+    """Tell all of them, until each has answered or failed, or the time is over."""
     deadline = time.monotonic() + SECONDS
-    waiting = {call.fileno(): call for call in calls if not call.try_to(step)}
-    poll = select.poll()
-    for fd, call in waiting.items():
-        poll.register(fd, call.wanted)
+    waiting = [call for call in calls if not call.go_on()]
     while waiting and (left := deadline - time.monotonic()) > 0:
-        for fd, _ in poll.poll(left * 1000):
-            if waiting[fd].try_to(step):
-                poll.unregister(fd)
-                del waiting[fd]
-            else:
-                poll.modify(fd, waiting[fd].wanted)
-    for call in waiting.values():
+        poll = select.poll()
+        for call in waiting:
+            poll.register(call.fileno(), call.wanted)
+        poll.poll(left * 1000)
+        waiting = [call for call in waiting if not call.go_on()]
+    for call in waiting:
         call.problem = "no answer"
-
-
-def _context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
-    """Return what speaks with the keys that are there now; `_keys` has judged them."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # names are those of nodes, and are compared below
-    context.load_verify_locations(ca)
-    context.load_cert_chain(certificate, key, password="")  # nobody is asked for one
-    return context
 
 
 class _Call:
     """One connection to one peer. `problem` says why it failed; `wanted` is the event to wait for."""
 
-    def __init__(self, name: str, address: str, port: int, frames: bytes, context: ssl.SSLContext | None) -> None:
-        self.name, self.problem, self.wanted = name, "", select.POLLOUT
-        self._place, self._frames, self._context, self._answer = (address, port), frames, context, b""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._socket: socket.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    def __init__(self, name: str, address: str, port: int, own: str, said: bytes) -> None:
+        self.name, self.problem, self.is_heard, self.wanted = name, "", False, select.POLLOUT
+        self._place, self._own, self._said = (address, port), own, said
+        self._unsaid, self._tries = said, 0
+        self._socket: socket.socket | None = None
 
     def fileno(self) -> int:
         """Return what to wait for."""
-        return self._socket.fileno()
+        return -1 if self._socket is None else self._socket.fileno()
 
     def close(self) -> None:
-        """Close the connection; what was said and not answered may be lost."""
-        self._socket.close()
+        """Close the connection."""
+        if self._socket is not None:
+            self._socket.close()
 
-    def begin(self, own: str) -> None:
+    def begin(self) -> None:
         """Begin to connect."""
+        self.close()
+        self._tries, self._unsaid, self.wanted = self._tries + 1, self._said, select.POLLOUT
+        family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.bind((own, 0))
+            self._socket.bind((self._own, 0))
             self._socket.connect(self._place)
         except BlockingIOError:
             pass
         except OSError as error:
             self.problem = str(error.strerror)
 
-    def try_to(self, step: Callable[[_Call], bool]) -> bool:
+    def go_on(self) -> bool:
         """Do what can be done without waiting; return whether there is nothing more to do, or it failed."""
-        try:
-            return bool(self.problem) or step(self)
-        except ssl.SSLWantReadError:
-            self.wanted = select.POLLIN
-        except ssl.SSLWantWriteError:
-            self.wanted = select.POLLOUT
-        except BlockingIOError:
-            pass
-        except OSError as error:  # ssl.SSLError is one
-            self.problem = str(error.strerror or error)
-        except (ValueError, KeyError, TypeError):
-            self.problem = "no welcome"
-        return bool(self.problem)
-
-    def meet(self) -> bool:
-        """Connect, and prove who is who."""
-        if error := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(error, "refused" if error == errno.ECONNREFUSED else "no answer")
-        if not self._is_connected():
-            raise BlockingIOError
-        if self._context is None:
-            return True
-        if not isinstance(self._socket, ssl.SSLSocket):
-            self._socket = self._context.wrap_socket(self._socket, do_handshake_on_connect=False)
-        self._socket.do_handshake()
-        certificate = self._socket.getpeercert() or {}
-        if not any(name == ("DNS", self.name) for name in certificate.get("subjectAltName", ())):
-            raise OSError(0, "somebody else is there")
+        while not self.problem:
+            try:
+                return self._tell()
+            except BlockingIOError:
+                return False
+            except OSError as failure:
+                self.problem = _why(failure)
+            if self._tries == 1:  # it may have tired of waiting while the deeds were done
+                self.problem = ""
+                self.begin()
         return True
 
-    def _is_connected(self) -> bool:
-        try:
-            self._socket.getpeername()
-        except OSError:
-            return False
-        return True
-
-    def tell(self) -> bool:
-        """Send the frames, and take the answer to the greeting: four bytes of length, and JSON."""
-        self.wanted = select.POLLOUT
-        while self._frames:
-            self._frames = self._frames[self._socket.send(self._frames) :]
+    def _tell(self) -> bool:
+        assert self._socket is not None  # it has begun
+        if failed := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(failed, "")
+        while self._unsaid:
+            try:
+                self._unsaid = self._unsaid[self._socket.send(self._unsaid) :]
+            except OSError as error:
+                if error.errno == errno.ENOTCONN:
+                    raise BlockingIOError from None  # still connecting
+                raise
         self.wanted = select.POLLIN
-        while data := self._socket.recv(4096):
-            self._answer += data
-            length = int.from_bytes(self._answer[:4], "big")
-            if len(self._answer) >= 4 + length:
-                refusal = json.loads(self._answer[4 : 4 + length])["m"]["refusal"]
-                if refusal:
-                    raise OSError(0, str(refusal)[:200])
-                return True
-            if len(self._answer) > _LARGEST_ANSWER_BYTES:
-                break
-        raise OSError(0, "refused")
+        if self._socket.recv(len(HEARD)) != HEARD:
+            raise ConnectionRefusedError
+        self.is_heard = True
+        return True
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ConnectionError) or error.errno in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE):
+        return "refused"
+    return "no answer"

@@ -131,6 +131,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             epoch=node.epoch,
         )
         peers = {name: endpoints[name] for name in node.peers}
+        will = LastWill(host.will, identity.own)
         transport = Transport(
             identity,
             peers,
@@ -141,8 +142,8 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             rng=rng,
             digest=host.config_digest,
             superseded=later.note,
+            seal=will.seal,
         )
-        will = LastWill(host.will, identity, keyring.files)
         known = node.records
 
         def follow_members() -> None:

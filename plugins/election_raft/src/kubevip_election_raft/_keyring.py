@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubevip_election_raft._channel import Channel, PlainChannel, TlsChannel
-from kubevip_election_raft._keys import FILES, Keys, KeysError, load_keys, stamp_of
+from kubevip_election_raft._keys import Keys, KeysError, load_keys, stamp_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,11 +45,6 @@ class Keyring:
     def is_plain(self) -> bool:
         """Whether nothing is proven and nothing is protected."""
         return self._keys is None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of the CA, of the certificate and of its key; none without keys."""
-        return () if self._keys is None else tuple(self._keys.folder / file for file in FILES)
 
     @property
     def warnings(self) -> tuple[str, ...]:

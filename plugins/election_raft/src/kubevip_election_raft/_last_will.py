@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import secrets
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from kubevip import Will
 from kubevip_election_raft import _goodbye
-from kubevip_election_raft._codec import Hello
-from kubevip_election_raft._identity import Identity
-from kubevip_election_raft._messages import Goodbye
+from kubevip_election_raft._seals import seal_of
 from kubevip_election_raft._sockets import Endpoint
 
 
 class LastWill:
-    """Keeps the will of a member up to date."""
+    """Keeps the will of a member up to date. `seal` is what its peers are to know of it."""
 
-    def __init__(self, leave: Will, identity: Identity, keys: Sequence[Path]) -> None:
-        """Prepare; nothing is left yet.
-
-        :param keys: the files of the CA, of the certificate and of its key; none for plain TCP.
-        """
-        self._leave, self._identity, self._keys = leave, identity, tuple(map(str, keys))
+    def __init__(self, leave: Will, own: Endpoint) -> None:
+        """Prepare; nothing is left yet."""
+        self._leave, self._own = leave, own
+        self._secret = secrets.token_bytes(_goodbye.SECRET_BYTES)
+        self.seal = seal_of(self._secret)
 
     @contextmanager
     def left(self, peers: Mapping[str, Endpoint]) -> Generator[None]:
@@ -35,14 +32,6 @@ class LastWill:
 
     def address_to(self, peers: Mapping[str, Endpoint]) -> None:
         """Have these peers told from now on, and no others."""
-        listed = [
-            (
-                name,
-                str(endpoint.address),
-                endpoint.port,
-                self._identity.encode(Hello(to=name)) + self._identity.encode(Goodbye()),
-            )
-            for name, endpoint in peers.items()
-        ]
-        will = _goodbye.make(str(self._identity.own.address), self._keys, listed)
+        listed = [(name, str(endpoint.address), int(endpoint.port)) for name, endpoint in peers.items()]
+        will = _goodbye.make(str(self._own.address), self._secret, listed)
         self._leave(_goodbye.ORDER, _goodbye.FUNCTION, will)

@@ -8,6 +8,7 @@ was read from it at once, is one write, so a heartbeat costs one system call on 
 hundred bytes.
 
 With keys, nothing of a frame is looked at before the other side has proven its name. Without, its address has to do.
+What the parent process of a dead peer says comes without either, and is believed for the secret in it (`_seals`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
 from kubevip_election_raft._messages import Message, Process
+from kubevip_election_raft._mourner import Mourner
 from kubevip_election_raft._sockets import Endpoint, connect, new_connection, tune
 
 logger = logging.getLogger("kubevip.raft.transport")
@@ -73,6 +75,7 @@ class Transport:
         rng: Random,
         digest: Callable[[], str] = str,
         superseded: Callable[[str, int], None] = lambda peer, epoch: None,
+        seal: str = "",
     ) -> None:
         """Prepare; nothing is opened yet.
 
@@ -80,6 +83,7 @@ class Transport:
         :param lost: called when a connection from or to a peer ended that had worked.
         :param digest: names the configuration that runs here now; peers are told.
         :param superseded: called with the name of a peer and its epoch when that is later than the one of here.
+        :param seal: by which peers are to believe that this process is dead.
         """
         self._identity, self._keyring, self._digest = identity, keyring, digest
         self._receive, self._lost, self._clock, self._rng = receive, lost, clock, rng
@@ -88,6 +92,7 @@ class Transport:
         self._heard_at: dict[str, float] = {}
         self._incoming: dict[str, Connection] = {}
         self._doorway = Doorway(_addresses(peers), clock)
+        self._mourner = Mourner(seal, receive=receive, refuse=self._doorway.refuse)
         self._tasks: TaskGroup | None = None
         self._held_back: dict[str, list[tuple[type, bytes]]] | None = None  # while frames of one read are taken
 
@@ -186,6 +191,7 @@ class Transport:
             return False
         logger.info("connected to peer=%s at=%s", link.name, link.endpoint)
         link.connection, link.problem = connection, ""
+        self.send(link.name, self._mourner.ping(self._digest()))  # first: whoever promises has to know when it is over
         try:
             async with create_task_group() as tg:
                 tg.start_soon(link.keep_flushing)
@@ -267,6 +273,8 @@ class Transport:
             try:
                 tune(accepted)
                 with move_on_after(HANDSHAKE_SECONDS) as limit:
+                    if await self._mourner.hear(accepted, source):
+                        return
                     frames = await self._read_hello(connection, decoder, source)
                 if limit.cancelled_caught:
                     self._doorway.refuse(source, "no greeting in time")
@@ -362,6 +370,7 @@ class Transport:
         if isinstance(frame.message, Ping):
             if (link := self.links.get(sender.name)) is not None:
                 link.config = frame.message.config
+            self._mourner.learn(sender, frame.message)
         elif not isinstance(frame.message, Hello | Welcome):
             self._receive(sender, frame.message)
 
@@ -370,7 +379,7 @@ class Transport:
     async def _ping(self) -> None:
         while True:
             await sleep(PING_SECONDS)
-            ping = Ping(config=self._digest())
+            ping = self._mourner.ping(self._digest())
             self.send_all((name, ping) for name in self.links)
             for name, connection in self._incoming.items():
                 if self._clock() - self.heard_at(name) > SILENCE_SECONDS:
