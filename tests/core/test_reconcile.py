@@ -498,6 +498,40 @@ async def test_the_board_tells_why_an_address_came_here_and_how_long_it_was_away
         assert vip.last_outage is not None
 
 
+async def test_an_address_that_comes_after_a_takeover_had_no_outage(rig: Rig) -> None:
+    api6 = VirtualIP(name="api6", address=IPv4Address("192.0.2.6"), group="api")
+    async with rig.running(rig.resolved(API)):
+        now = current_time()
+        cause = Cause(why="n3 is silent", silent_since=now - 0.17, stood_at=now - 0.01)
+        rig.election.candidacies["api"].report(Leading(term=1, valid_until=now + 1000, cause=cause))
+        await sleep(60)
+        await rig.change(rig.resolved(API, api6))
+        await sleep(1)
+        outages = {vip.name: vip.last_outage for vip in rig.board.snapshot().vips}
+        assert outages["api6"] is None
+        assert outages["api"] is not None
+
+
+async def test_an_address_that_is_raised_again_in_the_same_tenure_keeps_its_last_outage(rig: Rig) -> None:
+    async with rig.running(rig.resolved(API)):
+        now = current_time()
+        cause = Cause(why="n3 is silent", silent_since=now - 0.17, stood_at=now - 0.01)
+        rig.election.candidacies["api"].report(Leading(term=1, valid_until=now + 1000, cause=cause))
+        await sleep(60)
+        (before,) = rig.board.snapshot().vips
+        address = ResolvedInstance(
+            kind=Kind.ANNOUNCER, name="arp", provider=rig.providers[Kind.ANNOUNCER, "arp"], config=NoConfig(1)
+        )
+        changed = rig.resolved(API)
+        kept = tuple(it for it in changed.instances if it.name != "arp")
+        await rig.change(evolve(changed, instances=(*kept, address)))
+        await sleep(1)
+        assert rig.record.words[-1] == "arp announce api"
+        (after,) = rig.board.snapshot().vips
+        assert after.is_held
+        assert after.last_outage == before.last_outage
+
+
 class FakeCheck:
     """A health check that answers `is_good`."""
 

@@ -64,6 +64,8 @@ class VirtualIPTask:
         self._board, self._observers = context.board, context.observers
         self._part = f"vip {vip.name}"
         self._is_held = self._is_retired = False
+        self._known_since = current_time()
+        self._last_raised_in: Tenure | None = None
         self._show(is_held=False)
 
     async def run(self) -> None:
@@ -155,14 +157,19 @@ class VirtualIPTask:
         if not self._is_retired:
             why = tenure.cause.why if tenure.cause is not None else ""
             shown = self._board.vips[self._vip.name]
-            outage = _outage(tenure, entered) or shown.last_outage
-            self._board.vips[self._vip.name] = evolve(shown, why=why, last_outage=outage)
+            outage = None if self._is_late(tenure) else _outage(tenure, entered)
+            self._board.vips[self._vip.name] = evolve(shown, why=why, last_outage=outage or shown.last_outage)
+        self._last_raised_in = tenure
         logger.info(
             "announced vip=%s address=%s group=%s term=%d", self._vip.name, self._vip.address, tenure.group, tenure.term
         )
         self._observers.notify("announced", f"{self._vip.address} announced", vip=self._vip.name, group=tenure.group)
         self._show(is_held=True)
         self.settled.set()
+
+    def _is_late(self, tenure: Tenure) -> bool:
+        """Return whether it is younger than the tenure, or was up in it before: then it is no takeover that ended."""
+        return self._known_since > tenure.began_at or self._last_raised_in is tenure
 
     def _report(self, health: Health) -> None:
         if self._is_retired:

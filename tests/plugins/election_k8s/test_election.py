@@ -13,7 +13,7 @@ from attrs import evolve
 from tests.plugins.election_k8s.leases import COLLECTION, Leases
 from tests.plugins.election_k8s.nodes import CONFIG, led, opened, running
 
-from kubevip import Following, Leading, Placement
+from kubevip import Cause, Following, Leading, Placement
 from kubevip_election_k8s._config import LeaseConfig, Scope
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +88,81 @@ async def test_a_release_is_followed_within_a_few_milliseconds(server: Leases, t
         cause = (await holding.leads()).cause
         assert cause is not None
         assert cause.why == "n1 let go"
+
+
+async def test_who_gets_back_what_it_let_go_does_not_say_that_another_did(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        first = n1.stand()
+        await first.leads()
+        await first.stop()
+        await sleep(2)
+        cause = (await n1.stand().leads()).cause
+        assert cause is not None
+        assert cause.why == "nobody else took it"
+
+
+async def test_who_was_started_again_does_not_call_itself_silent(server: Leases, tmp_path: Path) -> None:
+    async with running(server, "n1", tmp_path) as n1:
+        await n1.stand().leads()
+    async with running(server, "n1", tmp_path, seed=2) as n1:
+        cause = (await n1.stand().leads()).cause
+        assert cause is not None
+        assert cause.why == "restarted"
+
+
+async def test_a_holder_whose_lease_ran_out_counts_from_then_and_not_from_its_takeover(
+    server: Leases, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        await n2.stand().leads()
+        first = n1.stand()
+        await first.follows()
+        n2.way.is_cut = True
+        await first.leads()
+        await sleep(100)
+        n1.way.is_cut = True
+        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        await sleep(ended - current_time() + 1.3)
+        assert not first.holds
+        n1.way.is_cut = False
+        again = await first.leads()
+        assert again.term == 3
+        assert again.cause is not None
+        assert again.cause.why == "its lease had run out"
+        assert again.cause.silent_since == pytest.approx(ended)
+        assert again.cause.stood_at == pytest.approx(current_time(), abs=0.1)
+
+
+async def test_a_group_that_comes_while_the_lease_is_held_had_no_outage(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        first = n1.stand()
+        await first.leads()
+        second = n2.stand()
+        await second.follows()
+        await first.stop()
+        held = await second.leads()
+        await sleep(100)
+        later = (await n2.stand("later").leads()).cause
+        assert held.cause is not None
+        assert later == Cause(why=held.cause.why)
+        assert held.cause.silent_since is not None
+
+
+async def test_status_and_reports_count_terms_alike(server: Leases, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
+        assert "term" not in n1.election.status()
+        stands = [n1.stand(), n2.stand()]
+        for _ in range(3):
+            holding = await led(*stands)
+            await sleep(1)
+            term = (await holding.leads()).term
+            assert [node.election.status()["term"] for node in (n1, n2)] == [term, term]
+            await holding.stop()
+            stands[stands.index(holding)] = holding.node.stand()
+        assert term == 3
 
 
 async def test_a_lost_holder_has_stopped_before_another_takes_over_within_six_seconds(
@@ -270,8 +345,8 @@ async def test_status_tells_leader_term_and_what_is_left(server: Leases, tmp_pat
         held, followed = dict(n1.election.status()), dict(n2.election.status())
         assert 0 < held.pop("lease_seconds_left") <= 3  # type: ignore[operator]
         assert held == {"lease": "kube-system/lock", "identity": server.holder(LEASE), "leases": 1, "warnings": [],
-                        "leader": "n1", "term": 0}  # fmt: skip
-        assert (followed["leader"], followed["term"], followed["lease_seconds_left"]) == ("n1", 0, None)
+                        "leader": "n1", "term": 1}  # fmt: skip
+        assert (followed["leader"], followed["term"], followed["lease_seconds_left"]) == ("n1", 1, None)
 
 
 async def test_the_will_says_who_holds_before_the_lease_is_asked_for(server: Leases, tmp_path: Path) -> None:

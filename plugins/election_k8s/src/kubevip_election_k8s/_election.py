@@ -92,7 +92,7 @@ class LeaseElection:
         await elector.move(to)
 
     def status(self) -> Mapping[str, object]:
-        """Return leader, term (the Lease's transitions) and what is wrong, JSON-compatible.
+        """Return leader, term (as reported, from the Lease's transitions) and what is wrong, JSON-compatible.
 
         With `scope: service` each group has its own leader, and only the number of Leases is told.
         """
@@ -105,11 +105,12 @@ class LeaseElection:
             "warnings": [*problems, *filter(None, (self._watch.problem,))],
         }
         if self._scope is Scope.LEASE and electors:
-            candidate = electors[0].candidate
+            elector = electors[0]
+            candidate = elector.candidate
             holds = candidate.holds(now)
             described |= {
                 "leader": self._node if holds else None if candidate.is_ours else candidate.holder_node,
-                "term": candidate.transitions,
+                "term": elector.term,
                 "lease_seconds_left": round(candidate.valid_until - now, 3) if holds else None,
             }
         if found := [at for it in electors if (at := it.candidate.holds_from) is not None and at > now]:

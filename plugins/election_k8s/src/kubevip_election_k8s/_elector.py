@@ -75,6 +75,7 @@ class Elector:
         :param bequeath: keeps the last will: at which count of transitions the Lease is ours, None if it is not.
         """
         self.lease, self.candidate, self.problem = lease, candidate, ""
+        self._node = node
         self._api, self._clock, self._rng, self._labels, self._bequeath = api, clock, rng, labels, bequeath
         self._stands = Stands(candidate, node, clock, last_terms)
         self._transfer = Transfer(candidate.identity, node)
@@ -91,10 +92,17 @@ class Elector:
         """Whether nobody wants anything of it, and nothing is held."""
         return not self._stands and self._resting.value
 
+    @property
+    def term(self) -> int:
+        """The term that is reported here, or would be by a holder that reports it for the first time; 0 for none."""
+        seen = self.candidate.seen
+        return self._stands.term or (self.candidate.transitions + 1 if seen is not None and seen.record else 0)
+
     async def stand(self, candidacy: Candidacy) -> None:
         """Stand for a group until cancelled; whoever leaves last returns when the Lease is released, or in time."""
         mine = Stand(candidacy)
-        self._stands.add(mine, self._cause)
+        cause = self._cause  # a group that comes later has not been without a holder since then
+        self._stands.add(mine, Cause(why=cause.why) if cause is not None else None)
         self._resting.set(False)
         self._count.set(len(self._stands))
         try:
@@ -197,6 +205,8 @@ class Elector:
             case Write():
                 if decision.acquires:
                     self._note_cause(now)
+                elif decision.holds and not self.candidate.holds(now):
+                    self._note_return(now)
                 if decision.holds:
                     self._bequeath(self.lease, decision.record.transitions)
                 await self._request(decision)
@@ -276,10 +286,20 @@ class Elector:
         if seen is None or seen.record is None or self._before is None:
             self._cause = Cause(why="first", stood_at=in_loop_time(now, self._clock))
             return
-        why = f"{self._before} is silent" if seen.holder else f"{self._before} let go"
+        if self._before == self._node:
+            why = "restarted" if seen.holder else "nobody else took it"
+        else:
+            why = f"{self._before} is silent" if seen.holder else f"{self._before} let go"
         self._cause = Cause(
             why=why, silent_since=in_loop_time(seen.since, self._clock), stood_at=in_loop_time(now, self._clock)
         )
+
+    def _note_return(self, now: float) -> None:
+        """Note why it leads again who could not renew its Lease in time, and whose it still is."""
+        until = self.candidate.valid_until
+        if math.isfinite(until):
+            silent_since, stood_at = in_loop_time(until, self._clock), in_loop_time(now, self._clock)
+            self._cause = Cause(why="its lease had run out", silent_since=silent_since, stood_at=stood_at)
 
     def _tell(self, now: float) -> None:
         self._before = self.candidate.holder_node or self._before

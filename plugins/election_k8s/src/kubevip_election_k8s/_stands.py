@@ -54,6 +54,11 @@ class Stands:
         return max((stand.candidacy.fitness.value for stand in self._stands), default=0)
 
     @property
+    def term(self) -> int | None:
+        """The newest term that is reported now; None while nothing is held."""
+        return max((stand.term for stand in self._stands if stand.term is not None), default=None)
+
+    @property
     def rank(self) -> int:
         """How many nodes would be rather held on, by the group that prefers this one most."""
         return min((_rank(self._node, placement) for placement in self._placements()), default=0)
