@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from statistics import median
@@ -11,13 +14,15 @@ import pytest
 from attrs import asdict, frozen
 
 from kubevip.errors import KubevipError
+from kubevip_lab import _round
 from kubevip_lab._failover import Figures
 from kubevip_lab._faults import FAULTS
-from kubevip_lab._lab import open_lab, plan
+from kubevip_lab._lab import VIP, open_lab, plan
 from kubevip_lab._measure import longest_silence
+from kubevip_lab._record import RECORD
 from kubevip_lab._round import Round, run_round, wait_until_whole
 from kubevip_lab._sandbox import call
-from kubevip_lab._watch import open_watch
+from kubevip_lab._watch import Prober, Watch, open_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
     from kubevip_lab._lab import Lab, Plan
     from kubevip_lab._network import Network
     from kubevip_lab._subject import Subject
-    from kubevip_lab._watch import Watch
 
 TIMEOUT_SECONDS = 20.0
 
@@ -171,6 +175,17 @@ def test_a_cluster_that_does_not_become_whole_is_an_error_that_says_what_is_miss
 
     with pytest.raises(KubevipError, match=r"not whole within 1 s: 0 hosts answer ARP; the nodes say that all is well"):
         call(body)
+
+
+def test_a_lab_that_is_behind_says_so_instead_of_what_it_saw_long_ago() -> None:
+    nobody: Any = None
+    watch = Watch(client=nobody, address=VIP, port=80, interval=0.001)
+    code = f"import os, time; os.write(1, bytes({RECORD.size} * 2000)); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    with watch.fed(process, {"arp": Prober(interval=0.001)}):
+        while watch.unread < 2000:
+            os.sched_yield()
+        assert _round.what_is_missing(nobody, watch).startswith("this lab is behind: 2000 answers wait to be read")
 
 
 @pytest.mark.netns

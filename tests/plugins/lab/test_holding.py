@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubevip_lab._holding import Overlap, Stretch, Tracker, longest_gap, overlaps
+from kubevip_lab._holding import Overlap, Stretch, Tracker, longest_gap, overlaps, without_blind_moments
 from kubevip_lab._measure import Answer
 
 if TYPE_CHECKING:
@@ -33,6 +33,34 @@ def test_a_host_holds_from_the_first_answer_of_an_unbroken_row_to_the_last() -> 
         stretch("n1", 9, 11),
         stretch("n2", 20, 20),
     ]
+
+
+NODE = "10.77.0.11"
+
+
+@pytest.mark.parametrize(
+    ("own", "stretches"),
+    [
+        pytest.param([(0, 9)], [(0, 4), (5, 9)], id="it could have answered"),
+        pytest.param([(0, 4), (5, 9)], [(0, 9)], id="it did not answer for its own address either"),
+        pytest.param([(0, 4.5), (4.6, 9)], [(0, 4), (5, 9)], id="its own was silent for a part of it only"),
+        pytest.param([(0, 4.008), (4.995, 9)], [(0, 9)], id="nearly the same"),
+        pytest.param([], [(0, 4), (5, 9)], id="it was never asked for its own"),
+    ],
+)
+def test_what_nobody_could_have_answered_is_no_silence(
+    own: list[tuple[float, float]], stretches: list[tuple[float, float]]
+) -> None:
+    held = [Stretch(address=VIP, host="n1", start=0, end=4), Stretch(address=VIP, host="n1", start=5, end=9)]
+    references = [Stretch(address=NODE, host="n1", start=start, end=end) for start, end in own]
+    joined, blind = without_blind_moments(held, references)
+    assert [(each.start, each.end) for each in joined] == stretches
+    assert blind == 2 - len(stretches)
+
+
+def test_another_holder_is_never_taken_for_a_blind_moment() -> None:
+    held = [Stretch(address=VIP, host="n1", start=0, end=4), Stretch(address=VIP, host="n2", start=5, end=9)]
+    assert without_blind_moments(held, []) == (held, 0)
 
 
 @pytest.mark.parametrize(

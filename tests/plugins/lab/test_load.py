@@ -66,6 +66,7 @@ def example(**fields: Any) -> UnderLoad:
             "signs": (),
             "breaks": 0,
             "longest_break_ms": 0.0,
+            "blind_moments": 0,
             "watcher_late_ms": 0.0,
             **fields,
         }
@@ -79,6 +80,7 @@ def example(**fields: Any) -> UnderLoad:
         ({"elections": 1}, False),
         ({"lapses": 1}, False),
         ({"breaks": 1}, False),
+        ({"blind_moments": 1}, True),
         ({"requests_per_second": 0.0}, False),
     ],
 )

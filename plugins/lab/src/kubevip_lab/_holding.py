@@ -7,14 +7,18 @@ held, and two stretches of an address that overlap are two holders at one instan
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from kubevip_lab._measure import Answer
+
+
+_AT_ONCE_SECONDS = 0.01  # two questions on one way within so much are lost, or not, together
 
 
 @frozen(kw_only=True)
@@ -83,6 +87,41 @@ def overlaps(stretches: Iterable[Stretch], tolerance: float = 0.0) -> list[Overl
                 found.append(Overlap(address=each.address, hosts=hosts, start=each.start, end=end))
         going_on[each.address] = [*others, each]
     return found
+
+
+def without_blind_moments(stretches: Iterable[Stretch], references: Iterable[Stretch]) -> tuple[list[Stretch], int]:
+    """Join two stretches of a host between which it did not answer for an address that it surely had, either.
+
+    Then it was the network, or who asks, that lost the questions or the answers. Returns how often that was so, too.
+
+    :param references: when each host answered for such an address.
+    """
+    answered, found = sorted(references, key=lambda it: it.start), list(stretches)
+    silences = [
+        evolve(one, start=one.end, end=other.start)
+        for host in {each.host for each in answered}
+        for one, other in _pairs(answered, host)
+    ]
+    joined: list[Stretch] = []
+    for each in sorted(found, key=lambda it: (it.address, it.start)):
+        before = joined[-1] if joined else None
+        if before is None or (before.address, before.host) != (each.address, each.host):
+            joined.append(each)
+        elif any(
+            it.host == each.host
+            and it.start <= before.end + _AT_ONCE_SECONDS
+            and it.end >= each.start - _AT_ONCE_SECONDS
+            for it in silences
+        ):
+            joined[-1] = evolve(before, end=each.end)
+        else:
+            joined.append(each)
+    return joined, len(found) - len(joined)
+
+
+def _pairs(stretches: Iterable[Stretch], host: str) -> Iterator[tuple[Stretch, Stretch]]:
+    """Return each stretch of a host with the one that follows."""
+    return pairwise(each for each in stretches if each.host == host)
 
 
 def longest_gap(stretches: Iterable[Stretch], address: str, start: float, end: float) -> tuple[float, float]:

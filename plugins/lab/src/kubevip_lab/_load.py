@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict, frozen
 
 from kubevip.errors import KubevipError
-from kubevip_lab._holding import longest_gap
+from kubevip_lab._holding import longest_gap, without_blind_moments
 from kubevip_lab._lab import VIP, VIP_PORT
 from kubevip_lab._record import ANSWERED
 from kubevip_lab._watch import Prober
@@ -45,7 +45,9 @@ class UnderLoad:
 
     `elections` and `lapses` count what the nodes wrote of; `signs` are these lines. `breaks` counts questions in a row
     that no node answered, as asked of the nodes themselves, `longest_break_ms` is the longest such time. None of them
-    should be: nothing is wrong with any node. `processors` were each kept busy by a process of ordinary priority.
+    should be: nothing is wrong with any node. `blind_moments` counts those at which the holder did not answer for its
+    own address either: they are the network's or the watcher's, and no breaks. `processors` were each kept busy by a
+    process of ordinary priority.
     """
 
     subject: str
@@ -58,6 +60,7 @@ class UnderLoad:
     signs: tuple[str, ...]
     breaks: int
     longest_break_ms: float
+    blind_moments: int
     watcher_late_ms: float
 
     @property
@@ -74,7 +77,7 @@ class UnderLoad:
         yield (
             f"{self.seconds:.0f} s, {self.processors} busy processors, {self.requests_per_second:.0f} requests/s:"
             f" {self.elections} elections, {self.lapses} lapsed leases, {self.breaks} times nobody answered"
-            f" (at most {self.longest_break_ms} ms)"
+            f" (at most {self.longest_break_ms} ms), {self.blind_moments} blind moments"
         )
         yield from self.signs
 
@@ -84,7 +87,7 @@ def run_load(lab: Lab, show: Show, *, seconds: float, timeout: float, timing: st
 
     :raises KubevipError: when it is not whole within `timeout` seconds at the beginning.
     """
-    with open_witness(lab, [VIP]) as witness:
+    with open_witness(lab, [VIP], asks_own=True) as witness:
         if not witness.look(timeout, lambda: not witness.missing()):
             raise KubevipError(f"the cluster was not whole within {timeout:.0f} s: {witness.missing()}")
         processors = len(os.sched_getaffinity(0))
@@ -100,7 +103,8 @@ def run_load(lab: Lab, show: Show, *, seconds: float, timeout: float, timing: st
                 show.say(f"{monotonic() - start:.0f} s, {rate:.0f} requests/s")
             end, total = monotonic(), _answered(storms) - begun
         found = signs(logs, written)
-        count, longest = breaks(witness.stretches(), str(VIP), start, end)
+        stretches, blind = without_blind_moments(witness.stretches(), witness.own.stretches())
+        count, longest = breaks(stretches, str(VIP), start, end)
         return UnderLoad(
             subject=lab.subject.name,
             timing=timing,
@@ -112,6 +116,7 @@ def run_load(lab: Lab, show: Show, *, seconds: float, timeout: float, timing: st
             signs=tuple(line for lines in found.values() for line in lines),
             breaks=count,
             longest_break_ms=round(longest * 1000, 1),
+            blind_moments=blind,
             watcher_late_ms=round(witness.late_seconds * 1000, 1),
         )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HOLD_SECONDS = 0.5
 """How long a fault lasts at least after the address was taken over, unless told otherwise."""
 
+_MOST_UNREAD = 1000  # a third of a second, at the shortest interval
 _STEADY_SECONDS = 0.3
 _BEFORE_SECONDS = 0.2
 _PAUSE_SECONDS = 0.05  # between two questions to the nodes how they are
@@ -89,7 +90,7 @@ def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
             if daemon.pid is None:
                 raise KubevipError(f"{lab.subject.name} on {node} has ended with status {daemon.exit_status}")
         holders = [lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)]
-        trouble = lab.subject.trouble() if is_steady else _what_is_missing(lab, watch)
+        trouble = lab.subject.trouble() if is_steady else what_is_missing(lab, watch)
         if not trouble and holders[0] in lab.nodes:
             return str(holders[0])
         if monotonic() >= end:
@@ -98,7 +99,11 @@ def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
         watch.pump(_PAUSE_SECONDS)
 
 
-def _what_is_missing(lab: Lab, watch: Watch) -> str:
+def what_is_missing(lab: Lab, watch: Watch) -> str:
+    """Say why a cluster is not whole, as far as can be seen from outside."""
+    unread = watch.unread
+    if unread > _MOST_UNREAD:  # what it has read is old, and says nothing of now
+        return f"this lab is behind: {unread} answers wait to be read, the machine is too busy for it"
     macs = watch.macs(_STEADY_SECONDS)
     if len(macs) != 1:
         return f"{len(macs)} hosts answer ARP; {lab.subject.trouble() or 'the nodes say that all is well'}"

@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import termios
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -105,6 +106,7 @@ class Watch:
     probers: dict[str, Prober] = field(factory=dict[str, Prober])
     _poll: select.epoll = field(factory=select.epoll)
     _readers: dict[int, Callable[[], None]] = field(factory=dict[int, "Callable[[], None]"])
+    _feeds: set[int] = field(factory=set[int])  # the pipes of the probers among them
 
     def pump(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Collect for some time, or until `until` holds; returns whether it did.
@@ -120,6 +122,11 @@ class Watch:
     def _read(self, seconds: float) -> None:
         for fd, _ in self._poll.poll(seconds):
             self._readers[fd]()
+
+    @property
+    def unread(self) -> int:
+        """How many records of the probers wait to be read by this process; more than some hundred: it is behind."""
+        return sum(_unread_bytes(fd) for fd in self._feeds) // RECORD.size
 
     def macs(self, seconds: float) -> set[str]:
         """Return the hardware addresses (in hex, without colons) that answered ARP within the last `seconds`."""
@@ -163,10 +170,12 @@ class Watch:
         fcntl.fcntl(feed.pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         with process:
             self.probers.update(probers)
+            self._feeds.add(feed.pipe)
             try:
                 with self.reading(feed.pipe, feed.take):
                     yield
             finally:
+                self._feeds.discard(feed.pipe)
                 for name in probers:
                     del self.probers[name]
                 process.kill()
@@ -228,6 +237,10 @@ def start_askers(watch: Watch, asking: Sequence[Asking]) -> Generator[None]:
         each.socket.close()
     with watch.fed(process, {each.name: Prober(interval=watch.interval * each.every) for each in asking}):
         yield
+
+
+def _unread_bytes(pipe: int) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def icmp_socket(host: Host) -> socket.socket:

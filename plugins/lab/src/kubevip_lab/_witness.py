@@ -29,14 +29,16 @@ _WIRE_TOLERANCE_SECONDS = 0.005  # so long an answer may wait in the switch; one
 class Witness:
     """Made by `open_witness`.
 
-    `held` is what the nodes themselves answered, `wire` what arrived on the wire; `late_seconds` the longest time for
-    which this watcher was kept from asking.
+    `held` is what the nodes themselves answered, `own` what they answered for an address of their own, which no fence
+    guards; `wire` what arrived on the wire; `late_seconds` the longest time for which this watcher was kept from
+    asking.
     """
 
     lab: Lab
     vips: tuple[IPv4Address, ...]
     watch: Watch
     held: Tracker = field(factory=Tracker)
+    own: Tracker = field(factory=Tracker)
     wire: Tracker = field(factory=Tracker)
     late_seconds: float = 0.0
     _latest: dict[tuple[str, str], float] = field(factory=dict[tuple[str, str], float])
@@ -53,7 +55,7 @@ class Witness:
     def begin(self) -> None:
         """Forget what was seen."""
         self._collect()
-        self.held, self.wire, self.late_seconds = Tracker(), Tracker(), 0.0
+        self.held, self.own, self.wire, self.late_seconds = Tracker(), Tracker(), Tracker(), 0.0
 
     def missing(self) -> str:
         """Return what is missing, "" when one node answers for every address on the wire and all nodes take part."""
@@ -75,12 +77,12 @@ class Witness:
     def _collect(self) -> None:
         for name, prober in self.watch.probers.items():
             kind, _, rest = name.partition(" ")
-            if kind not in ("wire", "spy"):
+            if kind not in ("wire", "spy", "own"):
                 continue
             node, _, about = rest.partition(" ")
             for answer in prober.records[ANSWERED]:
-                host = node if kind == "spy" else self.lab.node_of(answer.by) or answer.by
-                (self.held if kind == "spy" else self.wire).add(about, host, answer)
+                host = self.lab.node_of(answer.by) or answer.by if kind == "wire" else node
+                {"spy": self.held, "own": self.own, "wire": self.wire}[kind].add(about, host, answer)
                 if kind == "wire":
                     self._latest[about, host] = answer.received
             for late in prober.records[LATE]:
@@ -90,8 +92,11 @@ class Witness:
 
 
 @contextmanager
-def open_witness(lab: Lab, vips: Sequence[IPv4Address]) -> Generator[Witness]:
-    """Give every node a device for it and ask until left."""
+def open_witness(lab: Lab, vips: Sequence[IPv4Address], *, asks_own: bool = False) -> Generator[Witness]:
+    """Give every node a device for it and ask until left.
+
+    :param asks_own: ask each node for its own address as well, on the same way at the same time.
+    """
     watch = Watch(client=lab.client, address=vips[0], port=0, interval=INTERVAL_SECONDS)
     asking = [Asking(f"wire - {vip}", "arp", arp_socket(lab.watcher), 1, vip) for vip in vips]
     for node in lab.nodes:
@@ -100,5 +105,8 @@ def open_witness(lab: Lab, vips: Sequence[IPv4Address]) -> Generator[Witness]:
         asking += [
             Asking(f"spy {node} {vip}", "arp", own, _SPY_EVERY, vip) for vip, own in zip(vips, sockets, strict=True)
         ]
+        if asks_own:
+            address = lab.network.hosts[node].address
+            asking.append(Asking(f"own {node} {address}", "arp", lab.network.spy_socket(node), _SPY_EVERY, address))
     with start_askers(watch, asking):
         yield Witness(lab=lab, vips=tuple(vips), watch=watch)
