@@ -33,7 +33,7 @@ logger = logging.getLogger("kubevip.app")
 BURST_SECONDS = 0.1
 
 #: How often to look for new threads, and to be urgent again after too much work.
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 2.0
 
 #: Where real time is refused this may be granted (RLIMIT_NICE): a processor sooner, though not at once.
 FAVOURED_NICENESS = -10

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, get_args
 
 from attrs import field, frozen
@@ -147,13 +148,24 @@ def _parse_frame(data: Any) -> Frame:
     cls = _CLASS_OF.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise ShapeError(f"unknown kind of message {str(kind)[:40]!r}")
-    sender = {"name": envelope.get("s"), "incarnation": envelope.get("i"), "birth": envelope.get("b", 0)}
     return Frame(
         cluster=parse_name(envelope.get("c")),
-        sender=parse(Process, sender),
+        sender=_parse_sender(envelope.get("s"), envelope.get("i"), envelope.get("b", 0)),
         message=parse(cls, envelope.get("m")),
         epoch=_parse_epoch(envelope.get("e", 0)),
     )
+
+
+def _parse_sender(name: Any, incarnation: Any, birth: Any) -> Process:
+    if type(name) is str and type(incarnation) is int and type(birth) is int:
+        return _process(name, incarnation, birth)
+    return parse(Process, {"name": name, "incarnation": incarnation, "birth": birth})  # says what is wrong
+
+
+@lru_cache(maxsize=64)
+def _process(name: str, incarnation: int, birth: int) -> Process:
+    """Return the same process for the same sender, of whom there are few."""
+    return parse(Process, {"name": name, "incarnation": incarnation, "birth": birth})
 
 
 def _parse_epoch(value: Any) -> int:

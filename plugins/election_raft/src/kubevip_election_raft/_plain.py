@@ -42,7 +42,7 @@ def parse(cls: type[T], data: Any) -> T:
 
     :raises ShapeError: when it is none.
     """
-    value: T = _parse_object(data, cls)
+    value: T = _object_parser(cls)(data)  # type: ignore[arg-type]
     return value
 
 
@@ -51,9 +51,9 @@ def parse_name(value: Any) -> str:
 
     :raises ShapeError: when it is none.
     """
-    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
-        raise ShapeError("expected a short string")
-    return value
+    if isinstance(value, str) and len(value) <= _LONGEST_NAME:
+        return value
+    raise ShapeError("expected a short string")
 
 
 def parse_dict(value: Any, what: str) -> dict[str, Any]:
@@ -68,9 +68,9 @@ def parse_dict(value: Any, what: str) -> dict[str, Any]:
 
 
 def _parse_int(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ShapeError("expected an integer")
-    return value
+    if type(value) is int:  # and not bool
+        return value
+    raise ShapeError("expected an integer")
 
 
 def _parse_float(value: Any) -> float:
@@ -101,42 +101,43 @@ def _parse_mapping(value: Any, parse_item: Parser) -> dict[str, Any]:
     return {parse_name(key): parse_item(item) for key, item in fields.items()}
 
 
-def _parse_object(value: Any, cls: type[Any]) -> Any:
-    value = parse_dict(value, cls.__name__)
-    arguments: dict[str, Any] = {}
-    for name, (parse_field, is_required) in _parsers(cls).items():  # type: ignore[arg-type]
-        if name in value:
-            arguments[name] = parse_field(value[name])
-        elif is_required:
-            raise ShapeError(f"{cls.__name__}: {name} is missing")
-    try:
-        return cls(**arguments)
-    except ShapeError:
-        raise
-    except ValueError as error:  # a validator: out of range
-        raise ShapeError(f"{cls.__name__}: {error.args[0] if error.args else error}") from None
+@cache
+def _object_parser(cls: type[Any]) -> Parser:
+    """Return what makes a value of `cls` of its fields. Put together once, as it takes every heartbeat."""
+    hints = get_type_hints(cls)
+    fields = tuple(
+        (field.name, _parser(hints[field.name]), field.default is attrs.NOTHING)
+        for field in attrs.fields(cls)
+        if field.init
+    )
+
+    def parse_object(value: Any) -> Any:
+        given = parse_dict(value, cls.__name__)
+        arguments: dict[str, Any] = {}
+        for name, parse_field, is_required in fields:
+            if name in given:
+                arguments[name] = parse_field(given[name])
+            elif is_required:
+                raise ShapeError(f"{cls.__name__}: {name} is missing")
+        try:
+            return cls(**arguments)
+        except ShapeError:
+            raise
+        except ValueError as error:  # a validator: out of range
+            raise ShapeError(f"{cls.__name__}: {error.args[0] if error.args else error}") from None
+
+    return parse_object
 
 
 def _parse_kind(value: Any, classes: Mapping[str, type[Any]]) -> Any:
     items = _parse_list(value, lambda item: item)
     if len(items) != 2 or not isinstance(items[0], str) or items[0] not in classes:
         raise ShapeError(f"expected one of {', '.join(classes)}")
-    return _parse_object(items[1], classes[items[0]])
+    return _object_parser(classes[items[0]])(items[1])  # type: ignore[arg-type]
 
 
 def _write_kind(value: Any) -> list[Any]:
     return [type(value).__name__, to_plain(value)]
-
-
-@cache
-def _parsers(cls: type[Any]) -> Mapping[str, tuple[Parser, bool]]:
-    """Return, by field, its parser and whether it must be there."""
-    hints = get_type_hints(cls)
-    return {
-        field.name: (_parser(hints[field.name]), field.default is attrs.NOTHING)
-        for field in attrs.fields(cls)
-        if field.init
-    }
 
 
 @cache
@@ -166,7 +167,7 @@ def _parser(wanted: Any) -> Parser:
         parse_value = _parser(get_args(wanted)[1])
         return lambda value: _parse_mapping(value, parse_value)
     if attrs.has(wanted):
-        return lambda value: _parse_object(value, wanted)
+        return _object_parser(wanted)
     return _PLAIN_PARSERS[wanted]
 
 

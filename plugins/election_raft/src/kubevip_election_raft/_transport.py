@@ -365,7 +365,8 @@ class Transport:
 
     def _take_frame(self, sender: Process, frame: Frame) -> None:
         identity = self._identity
-        if frame.sender != sender or frame.cluster != identity.cluster or frame.epoch != identity.epoch:
+        is_sender = frame.sender is sender or frame.sender == sender  # nearly always the same object
+        if not is_sender or frame.cluster != identity.cluster or frame.epoch != identity.epoch:
             raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
         if isinstance(frame.message, Ping):
             if (link := self.links.get(sender.name)) is not None:
