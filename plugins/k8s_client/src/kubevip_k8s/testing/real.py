@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 START_SECONDS, STOP_SECONDS = 60.0, 10.0
 _LOOK_SECONDS = 0.1
+_ANY, _LOOPBACK = "0.0.0.0", "127.0.0.1"
 _ADMIN_TOKEN = "admin-of-a-test"
 _LAST_WORDS = 2000
 
@@ -110,7 +111,7 @@ def run_real_server(
         *(str(server), f"--bind-address={address}", f"--secure-port={port or free_port}", f"--etcd-servers={store}"),
         *(f"--tls-cert-file={directory / 'server.crt'}", f"--tls-private-key-file={directory / 'server.key'}"),
         *(f"--token-auth-file={directory / 'tokens.csv'}", "--authorization-mode=RBAC"),
-        *(f"--advertise-address={address}", f"--service-account-issuer={url}"),
+        *(f"--advertise-address={_LOOPBACK if address == _ANY else address}", f"--service-account-issuer={url}"),
         f"--service-account-key-file={directory / 'accounts.crt'}",
         f"--service-account-signing-key-file={directory / 'accounts.key'}",
         *("--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none", "--profiling=false"),
