@@ -33,7 +33,7 @@ KINDS = {
     "ClusterRole": CLUSTER_ROLES,
     "ClusterRoleBinding": CLUSTER_ROLE_BINDINGS,
 }
-_METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH"}
+_METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 
 
 @frozen(kw_only=True)
@@ -99,6 +99,7 @@ RBAC_LOCAL = [
     *RBAC,
     *standing("shop", "plndr-svcs-lock-192.168.0.80"),
     *following(LEASES, "shop"),  # one watch for the Leases of all addresses
+    Deed(verb="delete", resource=LEASES, namespace="shop", name="plndr-svcs-lock-192.168.0.80"),  # of one that is gone
 ]
 WANTED = Wanted(namespace="shop", image="kubevip")
 PRINTED = {

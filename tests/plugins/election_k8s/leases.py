@@ -140,6 +140,12 @@ class Way:
         found = server.objects[name]
         if method == "GET":
             return deepcopy(found)
+        if method == "DELETE":
+            wanted, metadata = lease["preconditions"], found["metadata"]
+            if any(wanted[key] != metadata.get(key, "") for key in wanted):
+                raise Conflict(409, "Conflict", name)
+            server.put(name, found, "DELETED")
+            return {}
         if lease["metadata"].get("resourceVersion") != found["metadata"]["resourceVersion"]:
             raise Conflict(409, "Conflict", name)
         return server.put(name, lease)

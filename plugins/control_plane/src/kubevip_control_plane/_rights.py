@@ -58,8 +58,8 @@ def any_lease_rights() -> tuple[Right, ...]:
         Right(
             group=_LEASES,
             resource="leases",
-            verbs=("create", "get", "list", "watch", "update", "patch"),
-            why="elect for each Service of the policy Local by a Lease that is named after its address",
+            verbs=("create", "get", "list", "watch", "update", "patch", "delete"),
+            why="elect for each Service of the policy Local by a Lease named after its address; delete those left over",
         ),
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, MutableMapping
 from random import Random
 
-from anyio import CancelScope, Event
+from anyio import CancelScope, Event, create_task_group, sleep
 from anyio.abc import TaskGroup
 
 from kubevip import Candidacy
@@ -17,12 +18,18 @@ from kubevip_election_k8s._config import Scope
 from kubevip_election_k8s._elector import Elector
 from kubevip_election_k8s._last_will import LastWill
 from kubevip_election_k8s._lease_name import LeaseName, lease_of_group
+from kubevip_election_k8s._leftovers import Leftovers
 from kubevip_election_k8s._timing import Timing
 from kubevip_election_k8s._watching import LeaseWatch
-from kubevip_k8s import Api, JsonObject
+from kubevip_k8s import LEASES, Api, ApiError, Conflict, Forbidden, JsonObject, NotFound
+
+logger = logging.getLogger("kubevip.lease")
 
 #: Leases of one election with `scope: service` bear it, with the name that theirs are derived from.
 SCOPE_LABEL = "kubevip.io/election"
+
+#: How often is looked for Leases of groups that are gone; stretched by up to two.
+CLEAR_UP_SECONDS = 60.0
 
 
 class LeaseElection:
@@ -52,6 +59,7 @@ class LeaseElection:
         self._timing, self._clock, self._rng, self._will, self._last_terms = timing, clock, rng, will, last_terms
         self._electors: dict[str, Elector] = {}
         self._scopes: dict[str, CancelScope] = {}
+        self._leftovers = Leftovers()
         self._tasks = tasks
         self._is_wanted = Event()
         is_shared = scope is Scope.LEASE
@@ -67,7 +75,28 @@ class LeaseElection:
     async def run(self) -> None:
         """Follow the Leases from the first candidacy on, until cancelled."""
         await self._is_wanted.wait()
-        await self._watch.run()
+        async with create_task_group() as tg:
+            tg.start_soon(self._watch.run)
+            if self._scope is Scope.SERVICE:
+                tg.start_soon(self._clear_up)
+
+    async def _clear_up(self) -> None:
+        """Delete the Leases of groups that are gone, one after the other; who may not says so and leaves them."""
+        while True:
+            await sleep(CLEAR_UP_SECONDS * self._rng.uniform(1, 2))  # not all nodes at once
+            for found in tuple(self._leftovers.due(self._clock.now(), self._electors.keys())):
+                path = LEASES.path(self._lease.namespace, found.name)
+                seconds = self._timing.renew_seconds
+                try:
+                    await self._api.request("DELETE", path, body=found.delete_options(), timeout_seconds=seconds)
+                except (Conflict, NotFound):
+                    continue  # it is in use again, or another node was faster: the watch tells
+                except ApiError as error:
+                    logger.warning("lease=%s is of a group that is gone and stays: %s", found.name, error)
+                    if isinstance(error, Forbidden):
+                        return
+                    break
+                logger.info("lease=%s deleted: its group is gone", found.name)
 
     async def campaign(self, candidacy: Candidacy) -> None:
         """Stand until cancelled; returns with the Lease released, unless another group still needs it."""
@@ -139,10 +168,12 @@ class LeaseElection:
         return elector
 
     def _told(self, name: str, lease: JsonObject | None, version: str, absent_since: float) -> None:
+        self._leftovers.told(name, lease, self._clock.now())
         if (elector := self._electors.get(name)) is not None:
             elector.told(lease, version, absent_since)
 
     def _listed(self, names: frozenset[str], version: str) -> None:
+        self._leftovers.listed(names)
         for name, elector in self._electors.items():
             if name not in names and self._scope is Scope.LEASE:  # others may be there without the label
                 elector.told(None, version, math.inf)

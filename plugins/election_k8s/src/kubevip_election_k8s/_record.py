@@ -102,6 +102,11 @@ def version_of(lease: Mapping[str, object]) -> str:
     return _text(metadata_of(lease).get("resourceVersion"))
 
 
+def uid_of(lease: Mapping[str, object]) -> str:
+    """Return the uid of an object of the API; "" if it has none."""
+    return _text(metadata_of(lease).get("uid"))
+
+
 def name_of(lease: Mapping[str, object]) -> str:
     """Return the name of an object of the API; "" if it has none."""
     return _text(metadata_of(lease).get("name"))
