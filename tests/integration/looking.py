@@ -9,6 +9,7 @@ from typing import Any
 
 from kubevip.errors import KubevipError
 from kubevip_lab._host import Host
+from kubevip_lab._subject import Subject
 
 
 def eventually(see: Callable[[], Any], what: str, seconds: float) -> Any:
@@ -28,3 +29,9 @@ def output(host: Host, *arguments: str) -> str:
     process = host.start(arguments, output=subprocess.PIPE)
     text, _ = process.communicate(timeout=10)
     return text.decode()
+
+
+def starts(subject: Subject) -> int:
+    """Return how often a control process was started on any node."""
+    lines = [line for it in subject.daemons.values() for line in it.last_lines(100_000)]
+    return sum("started the control process" in line for line in lines)

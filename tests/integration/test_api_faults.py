@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from tests.integration import looking
 from tests.integration.spoilt_api import SpoiltApi, open_spoilt_api
-from tests.integration.test_kubernetes import OTHER_VIP, VIP, addresses, service
+from tests.integration.test_kubernetes import OTHER_VIP, VIP, addresses, service, slice_of
 
 from kubevip.control import Client
 from kubevip.errors import KubevipError
-from kubevip_k8s import NAMESPACES, SERVICES
+from kubevip_k8s import ENDPOINT_SLICES, NAMESPACES, SERVICES
 from kubevip_k8s.testing import Delay, Fail, Request
 from kubevip_lab import _sandbox
 from kubevip_lab._kubevip import Kubevip, prepare_kubevip
@@ -50,10 +50,17 @@ class Rig:
         self.lab, self.subject, self.api = lab, subject, api
         self.hosts = [lab.network.hosts[name] for name in lab.nodes]
 
-    def put(self, name: str, address: str) -> None:
-        value = service(name, ("http", 80), type="LoadBalancer", loadBalancerIP=address)
+    def put(self, name: str, address: str, *, endpoint_on: str = "") -> None:
+        """Put a Service; of the policy Local where it is said on which node it has its endpoint."""
+        more = {"externalTrafficPolicy": "Local"} if endpoint_on else {}
+        value = service(name, ("http", 80), type="LoadBalancer", loadBalancerIP=address, **more)
         value["metadata"] |= {"namespace": "shop"}
         self.api.do(lambda cluster: cluster.put(SERVICES, value))
+        if endpoint_on:
+            part = slice_of(name, "http", "10.77.0.21")
+            part["metadata"] |= {"namespace": "shop"}
+            part["endpoints"][0]["nodeName"] = endpoint_on
+            self.api.do(lambda cluster: cluster.put(ENDPOINT_SLICES, part))
 
     def holders(self, address: str = VIP) -> list[str]:
         return [host.name for host in self.hosts if address in addresses(host)]
@@ -80,11 +87,6 @@ class Rig:
             answer: Any = Client(self.subject.state[node]).request("status")
             found |= {group["term"] for group in answer["groups"] if group["is_leading"]}
         return found
-
-    def starts(self) -> int:
-        """Return how often a control process was started."""
-        lines = [line for it in self.subject.daemons.values() for line in it.last_lines(100_000)]
-        return sum("started the control process" in line for line in lines)
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def test_an_api_that_answers_late_costs_neither_the_address_nor_a_restart(tmp_pa
             return {
                 "held": seen == [[holder]],
                 "terms": rig.terms() == terms,
-                "starts": rig.starts(),
+                "starts": looking.starts(rig.subject),
             }
 
     assert in_lab(body) == {"held": True, "terms": True, "starts": 2}
@@ -157,14 +159,17 @@ def test_an_api_that_is_silent_costs_the_address_and_never_makes_two_holders(tmp
                 "two": [now for now in seen if len(now) > 1],
                 "why": ["waiting for the API: " in text for text in why],
                 "after": len(seen[-1]),
-                "starts": rig.starts(),
+                "starts": looking.starts(rig.subject),
             }
 
     assert in_lab(body) == {"first": True, "two": [], "why": [True, True], "after": 1, "starts": 2}
 
 
 def test_with_raft_an_api_that_is_silent_costs_nothing_and_a_dead_holder_is_succeeded(tmp_path: Path) -> None:
-    """Scenario 121, by raft: what the API said last stays for as long as the nodes see one another."""
+    """Scenario 121, by raft: what the API said last stays for as long as the nodes see one another.
+
+    What comes meanwhile is a Service of the policy Local, whose address raft places as well.
+    """
 
     def body() -> dict[str, Any]:
         with rig_of(tmp_path, BY_RAFT, nodes=3) as rig:
@@ -174,11 +179,13 @@ def test_with_raft_an_api_that_is_silent_costs_nothing_and_a_dead_holder_is_succ
             rig.subject.daemons[holder].kill()
             rig.hosts = [host for host in rig.hosts if host.name != holder]  # dead, its kernel answers no more
             (successor,) = eventually(rig.holders, "a successor")
-            rig.put("other", OTHER_VIP)
+            rig.put("other", OTHER_VIP, endpoint_on=(other := rig.hosts[0].name))
             time.sleep(1)  # noqa: TID251 -- what must not happen takes time
             meanwhile = rig.holders(OTHER_VIP)
             rig.api.do(lambda cluster: cluster.thaw())
-            eventually(lambda: rig.holders(OTHER_VIP), "the address of a Service that came meanwhile")
+            eventually(lambda: rig.holders(OTHER_VIP) == [other], "the address of a Service that came meanwhile")
+            rig.put("other", OTHER_VIP, endpoint_on=(another := rig.hosts[1].name))
+            eventually(lambda: rig.holders(OTHER_VIP) == [another], "that address where its endpoint has gone")
             return {
                 "held": seen == [[holder]],
                 "another": successor != holder,
@@ -215,7 +222,7 @@ def test_a_token_that_is_good_no_more_is_told_asked_with_seldom_and_read_again(t
             seen["a hot loop of 403"] = rig.api.asked() - before > 2 * 10 * 10
             rig.api.do(lambda cluster: cluster.heal())
             eventually(rig.holders, "a holder")
-            seen["starts"] = rig.starts()
+            seen["starts"] = looking.starts(rig.subject)
         return seen
 
     assert in_lab(body) == {

@@ -161,11 +161,6 @@ class Rig:
         leading = [node for node in NODES if self.status(node)["groups"][0]["is_leading"]]
         return leading[0] if len(leading) == 1 else ""
 
-    def starts(self) -> int:
-        """Return how often a control process was started."""
-        lines = [line for it in self.subject.daemons.values() for line in it.last_lines(100_000)]
-        return sum("started the control process" in line for line in lines)
-
     def answer(self, client: Host) -> str:
         """Ask the API server as a client that knows the virtual IP and the cluster's CA."""
         context = ssl.create_default_context(cafile=str(self.folder / "api/ca.crt"))
@@ -196,7 +191,7 @@ def test_by_raft_the_address_is_there_before_any_api_server_and_leads_to_it(tmp_
             seen["held through the outage"] = bool(eventually(rig.holder, "a holder"))
             rig.server.start()
             seen["answer again"] = eventually(lambda: rig.answer(client), "an answer")
-            seen["starts"] = rig.starts()
+            seen["starts"] = looking.starts(rig.subject)
         return seen
 
     assert _sandbox.call(body) == {
@@ -225,7 +220,7 @@ def test_by_a_lease_the_address_comes_with_the_api_server_though_the_kubeconfig_
             eventually(lambda: not rig.holder(), "nobody who cannot renew the Lease")
             rig.server.start()
             seen["answer again"] = eventually(lambda: rig.answer(client), "an answer")
-            seen["starts"] = rig.starts()
+            seen["starts"] = looking.starts(rig.subject)
         return seen
 
     assert _sandbox.call(body) == {

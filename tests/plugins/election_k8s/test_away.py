@@ -23,11 +23,6 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
     return virtual_time
 
 
-@pytest.fixture
-def server() -> Leases:
-    return Leases()
-
-
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 1.9])
 async def test_a_stall_shorter_than_the_deadline_never_ends_the_tenure(
     server: Leases, tmp_path: Path, seconds: float

@@ -26,11 +26,6 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
     return virtual_time
 
 
-@pytest.fixture
-def server() -> Leases:
-    return Leases()
-
-
 async def test_the_first_node_creates_the_lease_as_client_go_would(server: Leases, tmp_path: Path) -> None:
     async with running(server, "n1", tmp_path) as n1:
         stand = n1.stand()

@@ -28,11 +28,6 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
     return virtual_time
 
 
-@pytest.fixture
-def server() -> Leases:
-    return Leases()
-
-
 async def test_what_a_group_left_is_deleted_by_whoever_stands_for_another(server: Leases, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         n1, n2 = await opened(stack, server, tmp_path, "n1", "n2", config=EACH)

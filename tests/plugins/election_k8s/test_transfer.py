@@ -27,11 +27,6 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
     return virtual_time
 
 
-@pytest.fixture
-def server() -> Leases:
-    return Leases()
-
-
 async def three(stack: AsyncExitStack, server: Leases, folder: Path, **more: Any) -> tuple[list[Node], list[Stand]]:
     """Run n1, which holds, and n2 and n3, which follow it."""
     nodes = await opened(stack, server, folder, "n1", "n2", "n3", **more)

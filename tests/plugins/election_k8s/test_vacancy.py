@@ -26,11 +26,6 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
     return virtual_time
 
 
-@pytest.fixture
-def server() -> Leases:
-    return Leases()
-
-
 async def test_a_deleted_lease_is_written_again_by_its_holder_and_nobody_else(server: Leases, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")

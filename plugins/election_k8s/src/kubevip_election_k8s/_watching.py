@@ -21,7 +21,7 @@ from anyio import sleep
 from kubevip_election_k8s._clock import Clock
 from kubevip_election_k8s._record import name_of, version_of
 from kubevip_election_k8s._timing import Timing
-from kubevip_k8s import LEASES, Api, ApiError, JsonObject, ServerError, error_of_status
+from kubevip_k8s import LEASES, Api, ApiError, JsonObject, ServerError, error_of_event
 
 logger = logging.getLogger("kubevip.lease")
 
@@ -115,8 +115,7 @@ class LeaseWatch:
 
     def _take(self, kind: str, lease: JsonObject) -> None:
         if kind == "ERROR":
-            code = lease.get("code")
-            raise error_of_status(code if isinstance(code, int) else 500, lease)
+            raise error_of_event(lease)
         name, version = name_of(lease), version_of(lease)
         if kind in ("ADDED", "MODIFIED"):
             since, self._gone_at[name] = self.absent_since(name), math.inf

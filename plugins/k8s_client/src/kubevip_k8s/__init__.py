@@ -19,6 +19,7 @@ from kubevip_k8s._errors import (
     TooManyRequests,
     Unauthorized,
     Unreachable,
+    error_of_event,
     error_of_status,
 )
 from kubevip_k8s._http import HttpApi, open_api
@@ -80,6 +81,7 @@ __all__ = [
     "as_mapping",
     "as_sequence",
     "as_text",
+    "error_of_event",
     "error_of_status",
     "open_api",
     "open_control_plane_api",

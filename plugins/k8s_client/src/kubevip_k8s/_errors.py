@@ -95,10 +95,7 @@ _BY_STATUS: Mapping[int, type[Refused]] = {
 
 
 def error_of_status(status: int, answer: object, retry_after_seconds: float | None = None) -> Refused:
-    """Return the error for HTTP's `status` and the decoded answer, a Status object or anything else.
-
-    An ERROR event of a watch carries a Status as well, with the number in `code`.
-    """
+    """Return the error for HTTP's `status` and the decoded answer, a Status object or anything else."""
     reason, message = "", ""
     if body := as_mapping(answer):
         reason, message = as_text(body.get("reason")), as_text(body.get("message"))
@@ -111,3 +108,9 @@ def error_of_status(status: int, answer: object, retry_after_seconds: float | No
     if isinstance(error, TooManyRequests):
         error.retry_after_seconds = retry_after_seconds
     return error
+
+
+def error_of_event(found: object) -> Refused:
+    """Return the error that an ERROR event of a watch carries: a Status, with HTTP's number in `code`."""
+    code = as_mapping(found).get("code")
+    return error_of_status(code if isinstance(code, int) else 500, found)

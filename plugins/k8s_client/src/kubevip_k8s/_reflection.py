@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
 
-from kubevip_k8s._errors import BadAnswer, error_of_status
+from kubevip_k8s._errors import BadAnswer, error_of_event
 from kubevip_k8s._json import as_mapping, as_text
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ class Reflection(Generic[KeptT]):
         """
         kind, found = event.get("type"), event.get("object")
         if kind == "ERROR":
-            code = as_mapping(found).get("code")
-            raise error_of_status(code if isinstance(code, int) else 500, found)
+            raise error_of_event(found)
         new = _object(found)
         version = version_of(new)
         if kind == "BOOKMARK":
