@@ -271,6 +271,26 @@ note("second")
     assert living(daemon.state_dir) == []
 
 
+def test_nothing_is_said_of_a_process_whose_pipes_have_ended_before_it_is_reaped(start: Callable[..., Daemon]) -> None:
+    daemon = start(
+        """
+if incarnation == 1:
+    for order in (10, 100):
+        will(order, "_kubevip_test_will:note", json.dumps([os.environ["FACTS"], str(order)]).encode())
+    for fd in (read_fd, write_fd, *owed_fds, *map(int, os.environ["KUBEVIP_KEPT"].split(","))):
+        os.close(fd)
+    time.sleep(0.3)  # a keeper that took this for its end would act now
+    note("lived until here")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+        + OBEDIENT,
+        PYTHONPATH=str(Path(__file__).parent / "wills"),
+    )
+    assert daemon.wait_for(4)[:3] == [["lived until here"], ["will", "10"], ["will", "100"]]
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+
+
 def test_what_a_killed_control_process_had_kept_is_released_after_its_wills(start: Callable[..., Daemon]) -> None:
     """So the kernel's releasing of it delays neither the reaping nor what peers are told."""
     daemon = start(

@@ -66,9 +66,12 @@ class Wills:
         """
         wills = sorted(self._payloads.items())
         self._payloads = {}
-        statements = [_Errand(*key, payload, is_statement=True) for key, payload in wills if key[0] >= FIRST_STATEMENT]
         deeds = [(key, payload) for key, payload in wills if key[0] < FIRST_STATEMENT]
-        is_done = all([self._is_complete, *(_Errand(*key, payload).finish(log, seconds) for key, payload in deeds)])
+        begun = [_Errand(*key, payload) for key, payload in deeds[:1]]  # before all forks but its own
+        statements = [_Errand(*key, payload, is_statement=True) for key, payload in wills if key[0] >= FIRST_STATEMENT]
+        done = [deed.finish(log, seconds) for deed in begun]
+        done += [_Errand(*key, payload).finish(log, seconds) for key, payload in deeds[1:]]
+        is_done = self._is_complete and all(done)
         for statement in statements if is_done else ():
             statement.go()
         for statement in statements:
