@@ -48,3 +48,10 @@ def test_this_machine_has_a_loopback() -> None:
     assert loopback is not None
     assert loopback.is_up
     assert IPv4Interface("127.0.0.1/8") in loopback.addresses
+
+
+def test_a_machines_own_address_has_a_subnet() -> None:
+    assert MACHINE.is_own(IPv4Address("192.0.2.10"))
+    assert MACHINE.is_own(IPv6Address("2001:db8::10"))
+    assert not MACHINE.is_own(IPv4Address("198.51.100.1"))
+    assert not MACHINE.is_own(IPv4Address("192.0.2.11"))

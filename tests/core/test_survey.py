@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import field, frozen
 
-from kubevip import Description, Kind, Machine, Outlook, Place, Port, Problem, Provider, Severity
+from kubevip import Description, Interface, Kind, Machine, Outlook, Place, Port, Problem, Provider, Severity
 from kubevip import __version__ as version
 from kubevip._options import Options
 from kubevip._plugin import Origin, Plugin, built_in, load_plugin
@@ -142,6 +143,30 @@ def test_a_machine_that_is_none_of_the_members_may_judge_a_file(config: Path) ->
     found = survey(Options(config=config), REGISTRY, is_about_file=True)
     assert (found.node, found.is_here) == ("n1", False)
     assert told(found, config) == ["warning c.yaml:3: elections.vote.members[1].name: has no key"]
+
+
+OWN = Machine(
+    interfaces=(Interface(name="e0", addresses=(ip_interface("192.0.2.10/24"), ip_interface("192.0.2.9/32"))),)
+)
+
+
+@pytest.mark.parametrize("is_about_file", [True, False])
+def test_a_virtual_ip_that_is_the_nodes_own_address_is_refused(
+    config: Path, monkeypatch: pytest.MonkeyPatch, is_about_file: bool
+) -> None:
+    """One without a subnet may have been put there by a daemon that runs."""
+    monkeypatch.setattr("kubevip._survey.read_machine", lambda: OWN)
+    found = survey(Options(config=config, node="n2"), REGISTRY, is_about_file=is_about_file)
+    assert [line for line in told(found, config) if "192.0.2" in line] == [
+        "error c.yaml:7: virtualIPs[1].address: virtual IP 'b': 192.0.2.10 is an address of this machine (n2), on e0; "
+        "choose one that no machine has"
+    ]
+
+
+def test_the_address_of_a_machine_that_is_no_node_says_nothing(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubevip._survey.read_machine", lambda: OWN)
+    found = survey(Options(config=config), REGISTRY, is_about_file=True)
+    assert [line for line in told(found, config) if "192.0.2" in line] == []
 
 
 def test_a_file_that_is_refused_whole_raises_with_its_problems(config: Path) -> None:

@@ -46,6 +46,11 @@ class Machine:
                 return device.name
         return ""
 
+    def is_own(self, address: IPAddress) -> bool:
+        """Say whether the machine has `address` together with a subnet, as virtual IPs never are on a device."""
+        own = (each for device in self.interfaces for each in device.addresses)
+        return any(each.ip == address and each.network.prefixlen < each.max_prefixlen for each in own)
+
     def device_for(self, address: IPAddress, interface: str = "auto") -> str:
         """Return the device that a virtual IP belongs on; "" if there is none.
 

@@ -99,6 +99,8 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
     if is_about_file and not options.insecure:
         lenient = _Surveyor(evolve(options, insecure=True), resolved, node, machine).problems
         described = [it if it in lenient else evolve(it, severity=Severity.WARNING) for it in described]
+    if is_here:
+        described = [*described, *_own_addresses(resolved.vips, node, machine)]
     return Survey(
         file=loaded.origin,
         form=loaded.file.form,
@@ -115,6 +117,17 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
         firewall=tuple(dict.fromkeys(surveyor.firewall)),
         problems=tuple(in_file_order((*loaded.warnings, *resolved.problems, *described))),
     )
+
+
+def _own_addresses(vips: Iterable[VirtualIP], node: str, machine: Machine) -> Iterator[Problem]:
+    """Yield a problem for each virtual IP that is an address of the machine itself: it would never be held there."""
+    for vip in vips:
+        if machine.is_own(vip.address):
+            yield vip.places.problem(
+                f"virtual IP {vip.name!r}: {vip.address} is an address of this machine ({node}), on "
+                f"{machine.device_of(vip.address)}; choose one that no machine has",
+                "address",
+            )
 
 
 class _Surveyor:

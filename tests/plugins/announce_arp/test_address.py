@@ -15,6 +15,7 @@ from kubevip.testing import make_host
 from kubevip_announce_arp._address import AddressAnnouncer
 from kubevip_announce_arp._device import Device
 from kubevip_announce_arp._kernel import Outcome, Work
+from kubevip_announce_arp._other_instances import OtherInstances
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from kubevip_announce_arp._devices import Devices
     from kubevip_announce_arp._kernel import Kernel, Place
+    from kubevip_announce_arp._rtnetlink import AddressEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -33,8 +35,8 @@ class OneDevice:
     async def find(self, vip: VirtualIP) -> Device:
         return E0
 
-    def refuse_foreign(self, vip: VirtualIP, index: int | None) -> None:
-        pass
+    def where(self, address: object) -> tuple[AddressEvent, ...]:
+        return ()
 
     def device(self, index: int) -> Device:
         return E0
@@ -84,6 +86,7 @@ def announcer(state_dir: Path, kernel: StuckKernel) -> AddressAnnouncer:
         renew_seconds=1.0,
         probe=None,
         announced=frozenset(),
+        look=lambda addresses: OtherInstances(frozenset(), {}),
     )
 
 

@@ -196,7 +196,7 @@ async def test_an_address_of_the_machine_is_refused_by_name(wire: Wire, shell: S
     shell("ip address add 10.9.0.100/24 dev e0")
     recorded = Recorded(tmp_path)
     async with ADDRESS.open(QUIET, recorded.host) as announcer:
-        with pytest.raises(AnnounceError, match=r"api4: 10\.9\.0\.100 is already on e0 for good"):
+        with pytest.raises(AnnounceError, match=r"api4: 10\.9\.0\.100 is already on e0, as an address of this machine"):
             async with announcer.announce(VIP4, make_tenure(group="api"), recorded.report):
                 raise AssertionError("entered")
     assert (await addresses(shell))["10.9.0.100"]["prefixlen"] == 24

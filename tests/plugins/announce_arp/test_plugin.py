@@ -23,7 +23,9 @@ VIPS = (
     VirtualIP(name="api4", address=ip_address("192.168.0.75"), group="api"),
     VirtualIP(name="api6", address=ip_address("2001:db8::75"), group="api"),
 )
-MACHINE = Machine(interfaces=(Interface(name="ens18", addresses=(ip_interface("192.168.0.71/24"),)),))
+MACHINE = Machine(
+    interfaces=(Interface(name="ens18", addresses=(ip_interface("192.168.0.71/24"), ip_interface("192.168.0.76/32"))),)
+)
 
 
 def outlook(*vips: VirtualIP, **devices: str) -> Outlook:
@@ -59,10 +61,12 @@ def test_a_missing_device_is_a_warning_that_says_what_follows() -> None:
     ]
 
 
-def test_an_address_of_the_machine_is_a_warning() -> None:
-    vip = VirtualIP(name="web", address=ip_address("192.168.0.71"), group="web")
+def test_a_host_address_that_is_there_is_a_warning_as_it_may_be_that_of_a_running_kubevip() -> None:
+    vip = VirtualIP(name="web", address=ip_address("192.168.0.76"), group="web")
     found = describe_address(AddressConfig(), outlook(vip, web="ens18"))
-    assert "192.168.0.71 is already on ens18" in found.problems[0].message
+    assert [(it.message, it.severity) for it in found.problems] == [
+        ("192.168.0.76 is already on ens18; unless that is a running kubevip, n2 cannot hold web", Severity.WARNING)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from kubevip.errors import AnnounceError
 from kubevip.testing import make_host
 from kubevip_announce_arp._address import AddressAnnouncer
 from kubevip_announce_arp._device import Device
+from kubevip_announce_arp._other_instances import OtherInstances
 from kubevip_announce_arp._records import Ownership, read_owned
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from kubevip_announce_arp._devices import Devices
     from kubevip_announce_arp._kernel import Kernel
+    from kubevip_announce_arp._rtnetlink import AddressEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +31,9 @@ COUNT = 20
 class OneDevice:
     async def find(self, vip: VirtualIP) -> Device:
         return Device(index=2, name="e0")
+
+    def where(self, address: object) -> tuple[AddressEvent, ...]:
+        return ()
 
 
 def announcer(state_dir: Path) -> AddressAnnouncer:
@@ -41,6 +46,7 @@ def announcer(state_dir: Path) -> AddressAnnouncer:
         renew_seconds=1.0,
         probe=None,
         announced=frozenset(),
+        look=lambda addresses: OtherInstances(frozenset(), {}),
     )
 
 

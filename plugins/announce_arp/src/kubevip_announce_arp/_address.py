@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,18 +21,21 @@ from kubevip.errors import AnnounceError
 from kubevip_announce_arp._belongings import Belongings
 from kubevip_announce_arp._carrier import CarrierFilter
 from kubevip_announce_arp._config import UNFENCED_TAKEOVER_SECONDS
+from kubevip_announce_arp._guards import Guards
 from kubevip_announce_arp._held import Held
-from kubevip_announce_arp._kernel import Guarded, Kernel, Outcome, Place, Work
+from kubevip_announce_arp._kernel import Kernel, Outcome, Place, Work
 from kubevip_announce_arp._kernel_thread import KernelThread
 from kubevip_announce_arp._leaders import Leaders
+from kubevip_announce_arp._occupants import Occupants
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 
     from kubevip import Health, Host, IPAddress, Tenure, VirtualIP
     from kubevip_announce_arp._device import Device
     from kubevip_announce_arp._devices import Devices
+    from kubevip_announce_arp._other_instances import OtherInstances
     from kubevip_announce_arp._rtnetlink import LinkEvent
 
 _logger = logging.getLogger("kubevip.address")
@@ -52,6 +54,7 @@ class AddressAnnouncer:
     :param renew_seconds: how often to renew the lifetime of addresses.
     :param probe: asks the network whether somebody has an address; raises AnnounceError if so.
     :param announced: the addresses that were announced here at some time.
+    :param look: as in `Occupants`.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class AddressAnnouncer:
         renew_seconds: float,
         probe: Callable[[VirtualIP, Device], Awaitable[None]] | None,
         announced: frozenset[str],
+        look: Callable[[Collection[IPAddress]], OtherInstances],
     ) -> None:
         self._devices, self._kernel, self._belongings = devices, kernel, Belongings(host, table)
         self._table, self._unfenced, self._renew_seconds = table, unfenced, renew_seconds
@@ -77,9 +81,8 @@ class AddressAnnouncer:
         self._lowering: list[Held] = []
         self._carriers: dict[int, CarrierFilter] = {}
         self._fence_problem = ""
-        self._guarding: list[Guarded] = []
-        self._unguarding: list[Guarded] = []
-        self._prepared: Counter[Guarded] = Counter()
+        self._guards = Guards(lambda: self._wake.set())
+        self._occupants = Occupants(devices, self._belongings, look)
         self._thread = KernelThread(kernel, self._renewal_failed)
         self._leaders = Leaders(self._thread, is_fenced=bool(table), offset=self._offset, wake=lambda: self._wake.set())
         self._is_working, self._idle = False, Event()  # of the thread
@@ -104,24 +107,21 @@ class AddressAnnouncer:
     async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:
         """Fence the address, and record that this instance is to own it, so that a takeover has less to do.
 
-        :raises AnnounceError: when there is no device for it, or nothing can be recorded.
+        What somebody else on this machine has is not touched, and let go of when somebody gets it while it is prepared.
+
+        :raises AnnounceError: when there is no device for it, somebody else has it, or nothing can be recorded.
         """
         device = await self._devices.find(vip)
-        try:
-            await self._belongings.record(vip.address, device.name)
-        except OSError as error:
-            raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
-        guarded = vip.group, vip.address.packed
-        self._prepared[guarded] += 1  # more than one while a virtual IP is replaced
-        self._guarding.append(guarded)
-        self._wake.set()
-        try:
-            yield
-        finally:
-            self._prepared[guarded] -= 1
-            if not self._prepared[guarded]:
-                self._unguarding.append(guarded)
-                self._wake.set()
+        async with self._occupants.give_way(vip):
+            try:
+                await self._belongings.record(vip.address, device.name)
+            except OSError as error:
+                raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
+            with self._guards.guarding((vip.group, vip.address.packed)) as told:
+                if self._occupants.has_neighbours:  # one of which may have begun to fence it at the same time
+                    await told.wait()
+                    await self._occupants.refuse_of_instances(vip)
+                yield
 
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
@@ -130,7 +130,7 @@ class AddressAnnouncer:
         :raises AnnounceError: when there is no device for it, it is there already, or somebody else has it.
         """
         device = await self._devices.find(vip)
-        self._devices.refuse_foreign(vip, self._belongings.device_of(vip.address))
+        self._occupants.refuse_on_devices(vip)
         if self._probe is not None and tenure.term <= 1 and str(vip.address) not in self._announced:
             await self._probe(vip, device)
         place = Place(address=vip.address, group=tenure.group, index=device.index, device=device.name)
@@ -176,6 +176,7 @@ class AddressAnnouncer:
                 held.problem = held.problem or "the announcer has ended"
                 held.put.set()
                 held.lowered.set()  # what is still up is taken off when the instance closes
+            self._guards.stop()
             self._leaders.stop()
 
     def _work(self) -> None:
@@ -191,6 +192,7 @@ class AddressAnnouncer:
         lowering, self._lowering = self._lowering, []
         work = self._plan(now, putting, lowering)
         if not work:
+            self._guards.done()
             self._tell(before, is_new=bool(putting))
             return
         self._is_working, self._idle = True, Event()
@@ -199,6 +201,7 @@ class AddressAnnouncer:
         def done(outcome: Outcome) -> None:
             self._is_working, self._in_hand = False, ()
             self._idle.set()
+            self._guards.done()
             self._take(work, outcome, putting, lowering)
             self._tell(before, is_new=bool(putting))
             if self._putting or self._lowering:
@@ -230,11 +233,10 @@ class AddressAnnouncer:
             self._next_refresh = now + self._renew_seconds
             refresh = tuple(held.place for held in self._held.values() if not held.problem)
         new_announced, self._new_announced = self._new_announced, False
-        guarding, self._guarding = tuple(self._guarding), []
-        unguarding, self._unguarding = tuple(one for one in self._unguarding if not self._prepared[one]), []
+        guard, unguard = self._guards.take()
         return Work(
-            guard=guarding,
-            unguard=unguarding,
+            guard=guard,
+            unguard=unguard,
             close=turn.close,
             lower=tuple(held.place for held in lowering),
             owned=self._belongings.add(held.place for held in putting),
@@ -354,6 +356,7 @@ class AddressAnnouncer:
 
     def _see(self, event: AddressEvent | LinkEvent | None) -> None:
         """Take note of what happened to addresses and devices."""
+        self._occupants.see(event)
         if isinstance(event, AddressEvent):
             held = self._held.get(event.address)
             if held is not None and held.is_entered and event.ifindex == held.place.index and event.is_gone:

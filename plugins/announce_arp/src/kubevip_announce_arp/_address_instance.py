@@ -22,6 +22,7 @@ from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, table_name
 from kubevip_announce_arp._inventory import read_devices
 from kubevip_announce_arp._kernel import Kernel, Place
 from kubevip_announce_arp._nftables_socket import NftablesSocket
+from kubevip_announce_arp._other_instances import other_instances
 from kubevip_announce_arp._presence import answer, only_one
 from kubevip_announce_arp._probe import probe
 from kubevip_announce_arp._rtnetlink import PROTOCOL
@@ -72,6 +73,7 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
                 if config.probes
                 else None,
                 announced=await to_thread.run_sync(records.read_announced, host.state_dir),
+                look=partial(other_instances, table_name(host.instance)),
             )
             try:
                 async with create_task_group() as tg:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from kubevip import Host, IPAddress
     from kubevip_announce_arp._kernel import Place
+    from kubevip_announce_arp._rtnetlink import AddressEvent
 
 
 class Belongings:
@@ -31,11 +32,19 @@ class Belongings:
         self._limiter, self._recording = CapacityLimiter(1), Lock()
         self._owned: frozenset[Ownership] = frozenset()
         self._willed: dict[IPAddress, int] = {}
-        self._places: dict[IPAddress, int] = {}
+        self._places: dict[IPAddress, frozenset[int]] = {}
 
-    def device_of(self, address: IPAddress) -> int | None:
-        """Return the index of the device on which an address was put last; None: it never was."""
-        return self._places.get(address)
+    def owns(self, entry: AddressEvent) -> bool:
+        """Whether this process put an address where the kernel says that it is.
+
+        It may have been taken off again: of that there may be news that was not read yet. While it is up it is ours
+        also when somebody made it one without an end, since the next renewal takes that back.
+        """
+        if entry.prefix_length < entry.address.max_prefixlen:
+            return False
+        if self._willed.get(entry.address) == entry.ifindex:
+            return True
+        return not entry.is_permanent and entry.ifindex in self._places.get(entry.address, ())
 
     async def record(self, address: IPAddress, device: str) -> None:
         """Record that this instance is to own an address.
@@ -61,7 +70,8 @@ class Belongings:
         if not placed:
             return None
         indexes = {address: place.index for address, place in placed.items()}
-        self._places |= indexes
+        for address, index in indexes.items():
+            self._places[address] = self._places.get(address, frozenset()) | {index}
         self._leave_will(self._willed | indexes)
         owned = self._owned | {Ownership(str(place.address), place.device) for place in placed.values()}
         if owned == self._owned:

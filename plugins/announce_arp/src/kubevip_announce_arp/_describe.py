@@ -25,11 +25,11 @@ def describe_address(config: AddressConfig, outlook: Outlook) -> Description:
         device = outlook.devices.get(vip.name, "")
         if device:
             by_device.setdefault(device, []).append(f"{vip.address}/{vip.address.max_prefixlen}")
-            if own := outlook.machine.device_of(vip.address):
+            if (own := outlook.machine.device_of(vip.address)) and not outlook.machine.is_own(vip.address):
                 problems.append(
                     vip.places.problem(
-                        f"{vip.address} is already on {own}, as an address of this machine; unless that is a running "
-                        f"kubevip, {outlook.node_name} cannot hold {vip.name}",
+                        f"{vip.address} is already on {own}; unless that is a running kubevip, {outlook.node_name} "
+                        f"cannot hold {vip.name}",
                         "address",
                         severity=Severity.WARNING,
                     )

@@ -17,7 +17,7 @@ from kubevip_announce_arp._rtnetlink import AddressEvent, LinkEvent, events
 from kubevip_announce_arp._rtnetlink_socket import open_event_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kubevip import IPAddress, VirtualIP
 
@@ -32,7 +32,7 @@ class Devices:
 
     def __init__(self) -> None:
         self._links: dict[int, Device] = {}
-        self._addresses: dict[tuple[int, IPAddress], AddressEvent] = {}
+        self._addresses: dict[IPAddress, dict[tuple[int, int], AddressEvent]] = {}  # by device and prefix length
         self._defaults = ("", "")
         self._machine: Machine | None = None  # made when asked for, forgotten when a device or subnet changes
         self._listeners: set[Callable[[AddressEvent | LinkEvent | None], None]] = set()
@@ -84,14 +84,11 @@ class Devices:
         if not isinstance(event, AddressEvent) or event.prefix_length < event.address.max_prefixlen:
             self._machine, self._defaults = None, ("", "")
         if isinstance(event, AddressEvent):
-            key = event.ifindex, event.address
-            if event.is_gone:
-                self._addresses.pop(key, None)
-            else:
-                self._addresses[key] = event
+            self._take_address(event)
         elif event.is_gone:
             self._links.pop(event.ifindex, None)
-            self._addresses = {key: value for key, value in self._addresses.items() if key[0] != event.ifindex}
+            for entry in [entry for entry in self._all_addresses() if entry.ifindex == event.ifindex]:
+                self._take_address(entry._replace(is_gone=True))
         else:
             self._links[event.ifindex] = _device(event)
 
@@ -105,19 +102,19 @@ class Devices:
 
     def where(self, address: IPAddress) -> tuple[AddressEvent, ...]:
         """Return all places where the machine has `address`."""
-        return tuple(entry for (_, known), entry in self._addresses.items() if known == address)
+        return tuple(self._addresses.get(address, {}).values())
 
     def has(self, index: int, address: IPAddress) -> bool:
-        """Return whether `address` is on the device of that index."""
-        return (index, address) in self._addresses
+        """Return whether `address` is on the device of that index, as a host address."""
+        return (index, address.max_prefixlen) in self._addresses.get(address, {})
 
     def machine(self) -> Machine:
         """Return the devices with their subnets as a value; host addresses, which may be many, are left out."""
         if self._machine is None:
             found: dict[int, list[IPv4Interface | IPv6Interface]] = {index: [] for index in self._links}
-            for (index, address), entry in self._addresses.items():
-                if index in found and entry.prefix_length < address.max_prefixlen:
-                    found[index].append(ip_interface(f"{address}/{entry.prefix_length}"))
+            for entry in self._all_addresses():
+                if entry.ifindex in found and entry.prefix_length < entry.address.max_prefixlen:
+                    found[entry.ifindex].append(ip_interface(f"{entry.address}/{entry.prefix_length}"))
             self._machine = Machine(
                 host_name=socket.gethostname(),
                 interfaces=tuple(
@@ -155,25 +152,6 @@ class Devices:
             )
         return device
 
-    def refuse_foreign(self, vip: VirtualIP, own_index: int | None) -> None:
-        """Refuse a virtual IP that the machine has, but for where its holder put it: on the device `own_index`.
-
-        :raises AnnounceError: naming the device.
-        """
-        for entry in self.where(vip.address):
-            device = self.device(entry.ifindex)
-            name = device.name if device is not None else f"device {entry.ifindex}"
-            if entry.is_permanent:
-                raise AnnounceError(
-                    f"virtual IP {vip.name}: {vip.address} is already on {name} for good, as an address of this "
-                    f"machine; remove it there, or choose another virtual IP"
-                )
-            if own_index != entry.ifindex:  # else an event of our own that was not read yet
-                raise AnnounceError(
-                    f"virtual IP {vip.name}: {vip.address} is already on {name}, put there by another program; "
-                    f"remove it there, or choose another virtual IP"
-                )
-
     def _tell(self, event: AddressEvent | LinkEvent | None) -> None:
         for listener in tuple(self._listeners):
             listener(event)
@@ -181,8 +159,23 @@ class Devices:
     async def _read(self) -> None:
         links, addresses = await to_thread.run_sync(read_devices, limiter=self._limiter)
         self._links = {link.ifindex: _device(link) for link in links}
-        self._addresses = {(entry.ifindex, entry.address): entry for entry in addresses}
+        self._addresses = {}
+        for entry in addresses:
+            self._take_address(entry)
         self._machine, self._defaults = None, ("", "")
+
+    def _take_address(self, event: AddressEvent) -> None:
+        entries = self._addresses.setdefault(event.address, {})
+        if event.is_gone:
+            entries.pop((event.ifindex, event.prefix_length), None)
+        else:
+            entries[event.ifindex, event.prefix_length] = event
+        if not entries:
+            del self._addresses[event.address]
+
+    def _all_addresses(self) -> Iterator[AddressEvent]:
+        for entries in self._addresses.values():
+            yield from entries.values()
 
 
 def _device(event: LinkEvent) -> Device:

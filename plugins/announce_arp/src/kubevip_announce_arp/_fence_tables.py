@@ -92,9 +92,22 @@ _BASE_CHAINS = {ARP: (("input", 0, _RULES_IN[ARP]), ("output", 1, _RULES_OUT[ARP
 _BASE_CHAINS[INET] = (("prerouting", 0, _RULES_IN[INET]), ("output", 3, _RULES_OUT[INET]))
 
 
+_NAME = "kubevip_fence_"
+
+
 def table_name(instance: str) -> str:
     """Return the name of both tables of an instance of kubevip."""
-    return "kubevip_fence_" + instance.replace("-", "_")
+    return _NAME + instance.replace("-", "_")
+
+
+def instance_of(table: str) -> str:
+    """Return the instance whose tables have that name; "" if it is no fence's."""
+    return table.removeprefix(_NAME).replace("_", "-") if table.startswith(_NAME) else ""
+
+
+def map_of(packed: bytes) -> str:
+    """Return the map of the `inet` table that has all fenced addresses of the size of this one, 4 or 16 bytes."""
+    return "group4" if len(packed) == 4 else "group6"
 
 
 def base_rules(family: int) -> dict[str, int]:

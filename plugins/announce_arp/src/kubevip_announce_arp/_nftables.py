@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from kubevip_announce_arp._netlink import ACK, REQUEST, attribute, message
+from kubevip_announce_arp._netlink import ACK, DUMP, REQUEST, attribute, message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 INET, ARP = 1, 3  # NFPROTO_INET, NFPROTO_ARP
 
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, NEWRULE = 0, 1, 2, 3, 4, 6
-NEWSET, NEWSETELEM, DELSETELEM, NEWGEN, GETGEN = 9, 12, 14, 15, 16
+NEWSET, NEWSETELEM, GETSETELEM, DELSETELEM, NEWGEN, GETGEN = 9, 12, 13, 14, 15, 16
 
 CREATE, APPEND = 0x400, 0x800
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
@@ -113,9 +113,10 @@ def element(key: bytes, *, goto: str | None = None) -> bytes:
     return nested(1, nested(1, attribute(1, key)), data)
 
 
-def query(kind: int, family: int, sequence: int, attributes: bytes = b"") -> bytes:
-    """Encode one question."""
-    return message(SUBSYSTEM << 8 | kind, REQUEST, sequence, struct.pack("!BBH", family, 0, 0) + attributes)
+def query(kind: int, family: int, sequence: int, attributes: bytes = b"", *, is_list: bool = False) -> bytes:
+    """Encode one question: about one thing, or for a list of all of its kind."""
+    flags = REQUEST | DUMP if is_list else REQUEST
+    return message(SUBSYSTEM << 8 | kind, flags, sequence, struct.pack("!BBH", family, 0, 0) + attributes)
 
 
 def batch(changes: Iterable[Change], first: int) -> tuple[bytes, int]:

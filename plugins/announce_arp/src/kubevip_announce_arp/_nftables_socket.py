@@ -95,6 +95,34 @@ class NftablesSocket:
         """Return whether there is a table."""
         return self._ask(nft.GETTABLE, family, nft.text(1, name)) is not None
 
+    def tables(self, family: int) -> list[str]:
+        """Return the names of all tables of a family, whoever made them.
+
+        :raises OSError: when the kernel refuses.
+        """
+        self._forget()
+        self._sequence += 1
+        self._socket.send(nft.query(nft.GETTABLE, family, self._sequence, is_list=True))
+        names: list[str] = []
+        while True:
+            for answer in netlink.messages(self._receive()):
+                if answer.sequence != self._sequence:
+                    continue
+                if answer.error:
+                    raise OSError(answer.error, f"nf_tables list: {os.strerror(answer.error)}")
+                if answer.kind in (netlink.DONE, netlink.ERROR):
+                    self._has_leftovers = False
+                    return names
+                names.append(netlink.attributes_of(answer.body, 4).get(1, b"").rstrip(b"\0").decode(errors="replace"))
+
+    def has_element(self, family: int, table: str, name: str, key: bytes) -> bool:
+        """Return whether a set or map has an element for `key`; False also where there is no such table.
+
+        :raises OSError: when the kernel refuses; before Linux 4.15 it answers no such question (EOPNOTSUPP).
+        """
+        element = nft.nested(3, nft.element(key))
+        return self._ask(nft.GETSETELEM, family, nft.text(1, table) + nft.text(2, name) + element) is not None
+
     def rules_in_chain(self, family: int, table: str, name: str) -> int:
         """Return how many rules a base chain has; 0 when it is not there."""
         attributes = self._ask(nft.GETCHAIN, family, nft.text(1, table) + nft.text(3, name))
