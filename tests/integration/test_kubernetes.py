@@ -188,33 +188,42 @@ def status(subject: Kubevip, node: str = "n1") -> Any:
     return Client(subject.state[node]).request("status")
 
 
+def run_pods(
+    network: Any, plan: Any, directory: Path, kubectl: Kubectl, controller: Any, account: str, **more: str
+) -> Kubevip:
+    """Prepare a daemon on each node as a DaemonSet or a Deployment describes its Pods, as the account that it names."""
+    namespace, spec = controller["metadata"]["namespace"], controller["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == account
+    _kernel.mount("tmpfs", str(Path("/var/run").resolve()))  # in the sandbox only
+    place = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    place.mkdir(parents=True)
+    (place / "token").write_text(kubectl.token(namespace, account))
+    (place / "ca.crt").write_bytes(kubectl.authority.read_bytes())
+    (place / "namespace").write_text(namespace)
+
+    (container,) = spec["containers"]
+    variables = {each["name"]: each.get("value", "") for each in container["env"]}
+    subject = Kubevip()
+    for node in plan.nodes:
+        state = subject.state[node] = directory / node
+        variables |= {"NODE_NAME": node, "KUBEVIP_STATE_DIR": str(state), **more}
+        variables |= {"KUBERNETES_SERVICE_HOST": str(ADDRESS), "KUBERNETES_SERVICE_PORT": str(PORT)}
+        subject.daemons[node] = Daemon(
+            host=network.hosts[node],
+            arguments=[sys.executable, "-m", "kubevip_keeper", *container["args"]],
+            log=directory / f"{node}.log",
+            environment={**os.environ, **variables},
+        )
+    return subject
+
+
 def make_pod(directory: Path) -> Callable[[Any, Any, Kubectl], Kubevip]:
     """Do what `kubevip manifest deployment --namespace shop` says: rights, arguments, variables, no file."""
 
     def make(network: Any, plan: Any, kubectl: Kubectl) -> Kubevip:
         printed = manifests("deployment", "--namespace", "shop")
         kubectl.apply(printed)
-        _kernel.mount("tmpfs", str(Path("/var/run").resolve()))  # in the sandbox only
-        place = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-        place.mkdir(parents=True)
-        (place / "token").write_text(kubectl.token("shop", "kubevip"))
-        (place / "ca.crt").write_bytes(kubectl.authority.read_bytes())
-        (place / "namespace").write_text("shop")
-
-        (container,) = printed[-1]["spec"]["template"]["spec"]["containers"]
-        variables = {each["name"]: each.get("value", "") for each in container["env"]}
-        subject = Kubevip()
-        for node in plan.nodes:
-            state = subject.state[node] = directory / node
-            variables |= {"NODE_NAME": node, "KUBEVIP_STATE_DIR": str(state)}
-            variables |= {"KUBERNETES_SERVICE_HOST": str(ADDRESS), "KUBERNETES_SERVICE_PORT": str(PORT)}
-            subject.daemons[node] = Daemon(
-                host=network.hosts[node],
-                arguments=[sys.executable, "-m", "kubevip_keeper", *container["args"]],
-                log=directory / f"{node}.log",
-                environment={**os.environ, **variables},
-            )
-        return subject
+        return run_pods(network, plan, directory, kubectl, printed[-1], "kubevip-configmap")
 
     return make
 
@@ -288,11 +297,11 @@ def test_the_entries_of_a_config_map_are_served_as_they_come_change_and_go(tmp_p
     }
 
 
-def make_services(directory: Path, more: str = "", *rights: str) -> Callable[[Any, Any, Kubectl], Kubevip]:
+def make_services(directory: Path, more: str = "") -> Callable[[Any, Any, Kubectl], Kubevip]:
     """Write the file of docs/kubernetes.md, and a kubeconfig with the rights of `kubevip manifest rbac`."""
 
     def make(network: Any, plan: Any, kubectl: Kubectl) -> Kubevip:
-        kubectl.apply(manifests("rbac", *rights))
+        kubectl.apply(manifests("rbac"))
         kubeconfig = directory / "services.conf"
         token = kubectl.token("kube-system", "kubevip")
         write_kubeconfig(kubeconfig, f"https://{ADDRESS}:{PORT}", token, authority=kubectl.authority.read_bytes())
@@ -382,12 +391,26 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
     }
 
 
+def make_daemonset(directory: Path) -> Callable[[Any, Any, Kubectl], Kubevip]:
+    """Do what `kubevip manifest daemonset --services` says: rights, configuration, variables."""
+
+    def make(network: Any, plan: Any, kubectl: Kubectl) -> Kubevip:
+        printed = manifests("daemonset", "--services", "--addresses", "10.77.0.96/28", "--local-policy")
+        kubectl.apply(printed)
+        (configuration,) = (it["data"]["config.yaml"] for it in printed if it["kind"] == "ConfigMap")
+        file = directory / "config.yaml"  # mounted at its usual place
+        file.write_text(configuration)
+        return run_pods(network, plan, directory, kubectl, printed[-1], "kubevip-services", KUBEVIP_CONFIG=str(file))
+
+    return make
+
+
 def test_a_service_of_the_policy_local_follows_its_endpoints_from_node_to_node(tmp_path: Path) -> None:
-    """Nobody holds its address before a node has an endpoint of it; kube-proxy balances."""
+    """The DaemonSet of the manifest, with its rights. Nobody holds an address before a node has an endpoint of it."""
 
     def body() -> dict[str, Any]:
         seen: dict[str, Any] = {}
-        with cluster_of(2, tmp_path, make_services(tmp_path, "", "--local-policy")) as (lab, subject, kubectl):
+        with cluster_of(2, tmp_path, make_daemonset(tmp_path)) as (lab, subject, kubectl):
             hosts = [lab.network.hosts[name] for name in lab.nodes]
 
             def holders(vip: str) -> list[str]:
@@ -410,6 +433,7 @@ def test_a_service_of_the_policy_local_follows_its_endpoints_from_node_to_node(t
             seen["on its new node"] = eventually(lambda: (now := holders(VIP)) != ["n2"] and now, "another holder")
             seen["status"] = kubectl.ingress("web")
             seen["lease"] = kubectl.get(LEASES, "kube-system", f"plndr-svcs-lock-{VIP}")["spec"]["holderIdentity"][:2]
+            seen["instance"] = status(subject)["instance"]
             seen["trouble"] = [line for it in subject.daemons.values() for line in it.last_lines(1000) if bad(line)]
         return seen
 
@@ -419,5 +443,6 @@ def test_a_service_of_the_policy_local_follows_its_endpoints_from_node_to_node(t
         "on its new node": ["n1"],
         "status": [{"ip": VIP, "ipMode": "VIP"}],
         "lease": "n1",
+        "instance": "kube-svc",
         "trouble": [],
     }

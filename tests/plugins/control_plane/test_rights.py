@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from attrs import evolve, field, frozen
 
 from kubevip_control_plane import _objects
-from kubevip_control_plane._wanted import Wanted
+from kubevip_control_plane._wanted import Wanted, Ways
 from kubevip_k8s import (
     CONFIG_MAPS,
     ENDPOINT_SLICES,
@@ -87,14 +88,14 @@ DEPLOYMENT = [
     *following(ENDPOINTS, "shop"),  # in their place, where a cluster has no slices
     Deed(verb="create", resource=EVENTS, namespace="shop"),
 ]
-RBAC = [
-    *standing("shop", "plndr-cp-lock"),
-    *(deed for deed in standing("shop", "plndr-svcs-lock") if deed.verb != "create"),
+SERVING = [
+    *standing("shop", "plndr-svcs-lock"),
     *following(SERVICES, None),
     *following(ENDPOINT_SLICES, None),
     Deed(verb="patch", resource=SERVICES, namespace="elsewhere", name="web", subresource="status"),
     Deed(verb="create", resource=EVENTS, namespace="elsewhere"),
 ]
+RBAC = [*(deed for deed in standing("shop", "plndr-cp-lock") if deed.verb != "create"), *SERVING]
 RBAC_LOCAL = [
     *RBAC,
     *standing("shop", "plndr-svcs-lock-192.168.0.80"),
@@ -102,8 +103,13 @@ RBAC_LOCAL = [
     Deed(verb="delete", resource=LEASES, namespace="shop", name="plndr-svcs-lock-192.168.0.80"),  # of one that is gone
 ]
 WANTED = Wanted(namespace="shop", image="kubevip")
+FOR_SERVICES = evolve(WANTED, is_services=True)
+BESIDE_VIPS = evolve(FOR_SERVICES, election=Ways.K8S, vips=(ip_address("192.168.0.75"),))
 PRINTED = {
     "deployment": (_objects.deployment(WANTED), DEPLOYMENT),
+    "daemonset": (_objects.daemonset(evolve(WANTED, election=Ways.K8S)), standing("shop", "plndr-cp-lock")),
+    "daemonset for Services": (_objects.daemonset(FOR_SERVICES), SERVING),
+    "daemonset for Services beside virtual IPs": (_objects.daemonset(BESIDE_VIPS), RBAC),
     "rbac": (_objects.rbac(WANTED), RBAC),
     "rbac of the policy Local": (_objects.rbac(evolve(WANTED, is_local_policy=True)), RBAC_LOCAL),
 }
@@ -114,7 +120,13 @@ def cluster_with(objects: list[dict[str, Any]]) -> Api:
     for it in objects:
         if it["kind"] in KINDS:
             cluster.put(KINDS[it["kind"]], it)
-    return cluster.api(cluster.service_account_token("shop", "kubevip"))
+    return cluster.api(cluster.service_account_token("shop", account_of(objects)))
+
+
+def account_of(objects: Sequence[dict[str, Any]]) -> str:
+    """Return the service account that the objects make."""
+    (account,) = (str(it["metadata"]["name"]) for it in objects if it["kind"] == "ServiceAccount")
+    return account
 
 
 def without_one(objects: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:

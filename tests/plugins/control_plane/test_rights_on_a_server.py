@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 
 import pytest
 from anyio import fail_after, move_on_after, sleep
-from tests.plugins.control_plane.test_rights import KINDS, PRINTED, Deed, without_one
+from tests.plugins.control_plane.test_rights import KINDS, PRINTED, Deed, account_of, without_one
 
 from kubevip_k8s import CONFIG_MAPS, LEASES, NAMESPACES, NODES, SERVICES, Api, open_api
 from kubevip_k8s.testing import ROLES, SECRETS, SERVICE_ACCOUNTS
@@ -60,7 +60,7 @@ def put(server: ApiServer, it: dict[str, Any]) -> None:
 @contextmanager
 def granted(server: ApiServer, objects: Sequence[dict[str, Any]]) -> Generator[None]:
     """Grant what the objects grant, while the block runs."""
-    for path, name in ((NAMESPACES.path(), NAMESPACE), (SERVICE_ACCOUNTS.path(NAMESPACE), "kubevip")):
+    for path, name in ((NAMESPACES.path(), NAMESPACE), (SERVICE_ACCOUNTS.path(NAMESPACE), account_of(objects))):
         with suppress(HTTPError):  # it is there
             server.ask("POST", path, {"metadata": {"name": name}})
     rights = [it for it in objects if it["kind"] in KINDS]
@@ -103,7 +103,8 @@ async def test_a_real_server_permits_what_is_done_and_nothing_of_it_without_its_
 ) -> None:
     objects, deeds = PRINTED[kind]
     with granted(api_server, objects):
-        async with open_api(api_server.access_of(api_server.token(NAMESPACE, "kubevip"), tmp_path)) as api:
+        token = api_server.token(NAMESPACE, account_of(objects))
+        async with open_api(api_server.access_of(token, tmp_path)) as api:
             await until_all_are_permitted(api, deeds)
             for deed in deeds:
                 if deed.verb != "watch":  # of which a quiet server tells nothing before something happens

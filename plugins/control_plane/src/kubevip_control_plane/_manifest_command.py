@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from importlib import metadata
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from kubevip_control_plane._installers import INSTALLERS
-from kubevip_control_plane._wanted import Wanted, Ways
+from kubevip_control_plane._wanted import Network, Wanted, Ways
 
 if TYPE_CHECKING:
     from kubevip import IPAddress
@@ -20,7 +20,7 @@ USAGE_STATUS = 2
 
 _PURPOSES: Mapping[str, str] = {
     "pod": "a static Pod for a node of the control plane; it needs no API server to start",
-    "daemonset": "kubevip on every node of the control plane",
+    "daemonset": "kubevip on every node of the control plane, or for Services on every node",
     "deployment": "the addresses of one namespace's services, as its ConfigMap lists them",
     "rbac": "the service account, and its rights for Leases and Services",
 }
@@ -35,8 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default = "default" if kind == "deployment" else "kube-system"
         it.add_argument("--namespace", metavar="NAME", default=default, help=f"default: {default}")
         if kind == "rbac":
-            purpose = "for Services of externalTrafficPolicy Local, too: all Leases of the namespace"
-            it.add_argument("--local-policy", action="store_true", help=purpose)
+            _add_local_policy(it)
             continue
         it.add_argument("--image", default=f"kubevip:{version}", help=f"default: kubevip:{version}")
         if kind == "deployment":
@@ -50,6 +49,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
             it.add_argument("--vip", action="append", metavar="ADDRESS", help="without: /etc/kubevip of each node")
             it.add_argument("--interface", metavar="DEVICE", default="auto", help="default: auto")
             it.add_argument("--members", metavar="NAME=ADDRESS,...", help="the nodes, for raft")
+            purpose = "hold the addresses of Services, too; without --vip: alone, and on every node"
+            it.add_argument("--services", action="store_true", help=purpose)
+            it.add_argument("--addresses", metavar="NETWORK,...", help="those that Services may ask for; default: all")
+            _add_local_policy(it)
+
+
+def _add_local_policy(parser: argparse.ArgumentParser) -> None:
+    purpose = "for Services of externalTrafficPolicy Local, too: all Leases of the namespace"
+    parser.add_argument("--local-policy", action="store_true", help=purpose)
 
 
 def run(args: argparse.Namespace, client: Client) -> int:
@@ -75,6 +83,8 @@ def run(args: argparse.Namespace, client: Client) -> int:
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
+    if args.kind == "daemonset" and args.local_policy and not args.services:
+        raise ValueError("--local-policy: is about Services; it needs --services")
     return Wanted(
         election=Ways(getattr(args, "election", "k8s")),
         namespace=args.namespace,
@@ -85,6 +95,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         members=tuple(_members(getattr(args, "members", None) or "")),
         config_map=getattr(args, "configmap", "plndr"),
         replicas=getattr(args, "replicas", 3),
+        is_services=getattr(args, "services", False),
+        addresses=tuple(_networks(getattr(args, "addresses", None) or "")),
         is_local_policy=getattr(args, "local_policy", False),
     )
 
@@ -97,6 +109,16 @@ def _members(text: str) -> list[tuple[str, IPAddress]]:
             raise ValueError(f"--members: expected NAME=ADDRESS,..., got {part!r}")
         members.append((name, _address("--members", address)))
     return members
+
+
+def _networks(text: str) -> list[Network]:
+    networks: list[Network] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(ip_network(part))
+        except ValueError as error:
+            raise ValueError(f"--addresses: expected NETWORK,... such as 192.168.0.64/27: {error}") from None
+    return networks
 
 
 def _address(option: str, text: str) -> IPAddress:

@@ -38,8 +38,8 @@ _EVENTS = Right(
 )
 
 
-def election_rights(lease: str) -> tuple[Right, ...]:
-    """Return the rights in the Lease's namespace that standing for it takes."""
+def election_rights(*leases: str) -> tuple[Right, ...]:
+    """Return the rights in the Leases' namespace that standing for them takes."""
     return (
         Right(group=_LEASES, resource="leases", verbs=("create",), why="make the Lease where there is none"),
         Right(
@@ -47,7 +47,7 @@ def election_rights(lease: str) -> tuple[Right, ...]:
             resource="leases",
             verbs=("get", "list", "watch", "update", "patch"),
             why="follow who holds it, take and renew it; patch: the last will of a dead process releases it",
-            names=(lease,),
+            names=leases,
         ),
     )
 

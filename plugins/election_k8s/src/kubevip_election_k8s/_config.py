@@ -44,7 +44,7 @@ class LeaseConfig:
     """How long others wait after the last renewal they saw, in whole seconds. kube-vip's default: 15 s."""
     renew_deadline: Duration = field(default=Duration(3.0))
     """How long the holder holds after it sent its last renewal; less than leaseDuration by the time that a withdrawal
-    takes. An API that is away for less costs nothing. kube-vip's default: 10 s."""
+    takes. That renewal may be retryPeriod old when an API goes away. kube-vip's default: 10 s."""
     retry_period: Duration = field(default=Duration(1.0))
     """How often the holder renews; at most renewDeadline / 1.2. kube-vip's default: 2 s."""
     kubeconfig: Path | None = None
