@@ -164,8 +164,9 @@ class Elector:
             known, now = self._news.value, self._clock.now()
             self._tell(now)
             if self.candidate.holds(now) and self._transfer.is_due(self.candidate.seen):
-                await self._stands.withdraw()
-                self.candidate.let_go()
+                until = in_loop_time(self.candidate.valid_until, self._clock)
+                self.candidate.let_go()  # first: what is told of it meanwhile must not bring it back
+                await self._stands.withdraw(until)
                 await self._release()
             else:
                 await self._carry_out(self._decide(now), now, known)

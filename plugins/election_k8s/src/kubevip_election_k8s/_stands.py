@@ -82,9 +82,11 @@ class Stands:
         for stand in tuple(self._stands):
             self._tell_one(stand, now, cause)
 
-    async def withdraw(self) -> None:
-        """Report that this node leads no more; return when nothing is up. The candidate holds until then, at most."""
-        until = in_loop_time(self._candidate.valid_until, self._clock)
+    async def withdraw(self, until: float) -> None:
+        """Report that this node leads no more; return when nothing is up.
+
+        :param until: before then nobody else can hold; a reading of `anyio.current_time()`.
+        """
         for stand in tuple(self._stands):
             stand.term, stand.leader = None, None
             stand.candidacy.report(Following(valid_until=until))
