@@ -83,6 +83,20 @@ async def test_an_address_that_is_not_held_here_is_held_by_who_leads_its_group()
     assert [(vip.name, vip.holder) for vip in board.snapshot().vips] == [("api4", "n3"), ("web", "n1"), ("old", None)]
 
 
+async def test_a_snapshot_says_what_differs_from_one_before_without_a_look_at_the_rest() -> None:
+    board, address = make_board(), IPv4Address("192.0.2.1")
+    for number in range(100):
+        board.vips[f"v{number}"] = VipStatus(name=f"v{number}", address=address, group="all")
+    before = board.snapshot()
+    board.vips["v7"] = held = VipStatus(name="v7", address=address, group="all", is_held=True)
+    board.vips.remove("v9")
+    after = board.snapshot()
+    assert after.vips_since(before) == {"v7": held, "v9": None}
+    assert [vip.is_held for vip in before.vips] == [False] * 100  # what was said then still stands
+    assert [vip.name for vip in after.vips] == [f"v{number}" for number in range(100) if number != 9]
+    assert len(after.vips_since(Snapshot())) == 99
+
+
 async def test_agents_are_listed_apart_from_other_services() -> None:
     board = make_board()
     for kind in ("agent", "proxy"):

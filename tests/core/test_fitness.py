@@ -55,6 +55,24 @@ async def test_the_worst_part_counts() -> None:
         assert (fitness.value.value, fitness.reason) == (100, "")
 
 
+async def test_thousands_of_parts_that_are_well_are_not_looked_at_again() -> None:
+    class Counted(Health):  # counts who asks for its level
+        looks = 0
+
+        def __getattribute__(self, name: str) -> Any:
+            Counted.looks += name == "level"
+            return super().__getattribute__(name)
+
+    fitness = Fitness()
+    for number in range(1000):
+        fitness.report(f"vip v{number}", Counted())
+    Counted.looks = 0
+    fitness.report("vip v7", DEGRADED)
+    fitness.forget("vip v7")
+    assert fitness.value.value == 100
+    assert Counted.looks < 10
+
+
 async def test_the_first_report_of_a_part_counts_at_once_whatever_it_is() -> None:
     async with running() as fitness:
         fitness.report("vip api", DEGRADED)

@@ -10,17 +10,17 @@ import pytest
 from anyio import create_task_group, fail_after, sleep, sleep_forever
 
 from kubevip import Desired, Feed, Instance, Kind, Latest, Section
-from kubevip import _sources as sources
+from kubevip import _resolution as resolution
 from kubevip._board import Board
 from kubevip._plugin import built_in, load_plugin
 from kubevip._plugins import PluginRegistry
-from kubevip._resolve import resolve
+from kubevip._resolve import resolve_frame
 from kubevip._sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from kubevip._resolved import Resolved
+    from kubevip._resolve import Frame
 
 pytestmark = pytest.mark.anyio
 
@@ -32,11 +32,11 @@ class Slow:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.began, self.may_go_on = threading.Event(), threading.Event()
-        self._resolve = resolve
-        monkeypatch.setattr(sources, "resolve", self)
-        monkeypatch.setattr(sources, "MOST_ITEMS_AT_ONCE", -1)  # whatever is published is large
+        self._resolve = resolve_frame
+        monkeypatch.setattr(resolution, "resolve_frame", self)
+        monkeypatch.setattr(resolution, "MOST_ITEMS_AT_ONCE", -1)  # whatever is published is large
 
-    def __call__(self, *args: object) -> Resolved:
+    def __call__(self, *args: object) -> Frame:
         self.began.set()
         assert self.may_go_on.wait(5), "the event loop stood still meanwhile"
         return self._resolve(*args)  # type: ignore[arg-type]

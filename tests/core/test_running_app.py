@@ -12,7 +12,7 @@ import pytest
 from anyio import sleep
 from attrs import evolve, frozen
 
-from kubevip import Desired, Event, Group, Host, Instance, Kind, Provider, Section, VirtualIP
+from kubevip import Desired, Event, Group, Host, Instance, Kind, PersistentMap, Provider, Section, VirtualIP
 from kubevip.testing import FakeAnnouncer, Recorder, running_app
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +50,27 @@ async def test_what_is_desired_is_held_and_can_change(tmp_path: Path) -> None:
         await app.wait_until(lambda status: [vip.name for vip in status.vips if vip.is_held] == ["api", "web"])
         assert record.words == ["announce api", "announce web"]
     assert sorted(record.words[2:]) == ["withdraw api", "withdraw web"]
+
+
+async def test_a_part_that_changes_disturbs_no_other(tmp_path: Path) -> None:
+    def part(number: int, interface: str = "auto") -> Desired:
+        address = IPv4Address(f"192.0.2.{number}")
+        return Desired(vips=(evolve(API, name=f"v{number}", address=address, interface=interface),))
+
+    record = Recorder()
+    parts = PersistentMap[str, Desired]()
+    for number in range(1, 41):  # more than are started in one go
+        parts = parts.with_item(f"p{number}", part(number))
+    desired = evolve(DESIRED, vips=(), parts=parts)
+    announcers = [providing("bgp", FakeAnnouncer(record))]
+    async with running_app(desired, state_dir=tmp_path, announcers=announcers) as app:
+        await app.wait_until(lambda status: sum(vip.is_held for vip in status.vips) == 40)
+        app.set(evolve(desired, parts=parts.with_item("p7", part(7, "eth1")).without("p9")))
+        await sleep(1)
+        assert record.words[40:] == ["withdraw v9", "withdraw v7", "announce v7"]
+        app.set(evolve(desired, parts=PersistentMap()))
+        await app.wait_until(lambda status: not status.vips)
+        assert app.status().groups == ()  # nobody needs it any more
 
 
 async def test_a_stop_while_an_address_is_replaced_takes_both_away(tmp_path: Path) -> None:

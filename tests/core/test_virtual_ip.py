@@ -20,6 +20,7 @@ from kubevip._context import Context
 from kubevip._fitness import Fitness
 from kubevip._leadership import Campaign
 from kubevip._observe import Observers
+from kubevip._persistent import PersistentMap
 from kubevip._slot import Slot
 from kubevip._virtual_ip import VirtualIPTask
 from kubevip.abc import Announcer, Proxy
@@ -137,7 +138,7 @@ async def test_cancelled_while_going_up_all_is_withdrawn_in_order_before_the_rel
         tg.cancel_scope.cancel()
     assert_unwound(any_rig.record.words)
     assert any_rig.holding[-1] == "release api"
-    assert any_rig.board.listeners == {}
+    assert any_rig.board.listeners.now == PersistentMap()
 
 
 @pytest.mark.parametrize("milliseconds", range(0, 80, 3))
@@ -353,7 +354,7 @@ async def test_a_listener_that_stands_by_only_listens_in_a_takeover_and_relays_w
         tg.start_soon(task.run)
         await sleep(1)
         assert rig.record.words == ["ready port"]
-        assert rig.board.listeners == {}
+        assert rig.board.listeners.now == PersistentMap()
         tg.start_soon(rig.stand)
         await sleep(0.01)
         for _ in range(2):
@@ -365,7 +366,7 @@ async def test_a_listener_that_stands_by_only_listens_in_a_takeover_and_relays_w
             rig.election.follow("api", "n2")
             await sleep(1)
             assert rig.record.words[4:] == ["close port", "arp withdraw api", "address withdraw api"]
-            assert rig.board.listeners == {}
+            assert rig.board.listeners.now == PersistentMap()
         tg.cancel_scope.cancel()
     assert sorted(rig.record.words[-2:]) == ["release api", "unready port"]
 

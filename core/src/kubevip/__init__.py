@@ -51,6 +51,7 @@ from kubevip._model import (
     Severity,
     VirtualIP,
 )
+from kubevip._persistent import PersistentMap
 from kubevip._status import Snapshot
 from kubevip._structure import structure
 from kubevip.abc import (
@@ -105,6 +106,7 @@ __all__ = [
     "NodeCheck",
     "ObserverProvider",
     "Outlook",
+    "PersistentMap",
     "Place",
     "Placement",
     "Places",

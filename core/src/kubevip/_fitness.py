@@ -27,6 +27,7 @@ class Fitness:
         self.value: Latest[int] = Latest(int(Level.GOOD))
         self.reason = ""
         self._counted: dict[str, Health] = {}
+        self._unwell: dict[str, Health] = {}  # those of them that keep it down: thousands of parts may be well
         self._rising: dict[str, list[tuple[float, Health]]] = {}  # since when a part is at least so well, upwards
         self._reported = Latest(0)
 
@@ -34,7 +35,7 @@ class Fitness:
         """Take note of how `part` does."""
         counted = self._counted.get(part)
         if counted is None or health.level <= counted.level:
-            self._counted[part] = health
+            self._count(part, health)
             self._rising.pop(part, None)
             self._sum_up()
             return
@@ -47,6 +48,7 @@ class Fitness:
     def forget(self, part: str) -> None:
         """Leave `part` out from now on: it is no longer wanted here."""
         self._counted.pop(part, None)
+        self._unwell.pop(part, None)
         self._rising.pop(part, None)
         self._sum_up()
 
@@ -59,13 +61,20 @@ class Fitness:
                 await self._reported.wait_for_change(seen)
             for part, steps in tuple(self._rising.items()):
                 while steps and steps[0][0] + RISE_SECONDS <= current_time():
-                    _, self._counted[part] = steps.pop(0)
+                    self._count(part, steps.pop(0)[1])
                 if not steps:
                     del self._rising[part]
             self._sum_up()
 
+    def _count(self, part: str, health: Health) -> None:
+        self._counted[part] = health
+        if health.level < Level.GOOD or health.reason:
+            self._unwell[part] = health
+        else:
+            self._unwell.pop(part, None)
+
     def _sum_up(self) -> None:
-        worst = min(self._counted.items(), key=lambda item: item[1].level, default=None)
+        worst = min(self._unwell.items(), key=lambda item: item[1].level, default=None)
         self.reason = f"{worst[0]}: {worst[1].reason}" if worst is not None and worst[1].reason else ""
         level = int(worst[1].level) if worst is not None else int(Level.GOOD)
         if level != self.value.value:

@@ -223,7 +223,7 @@ class ListenerTask:
 
     def _forget(self) -> None:
         if not self._is_leaving:
-            self._board.listeners.pop((self._balancer.name, self._on), None)
+            self._board.listeners.remove((self._balancer.name, self._on))
             self._board.touch()
 
     def _show(self, *, is_listening: bool, health: ListenerHealth) -> None:

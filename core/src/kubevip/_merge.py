@@ -27,8 +27,9 @@ ItemT = TypeVar("ItemT")
 def merge(snapshots: Sequence[Desired]) -> tuple[Desired, list[Problem]]:
     """Return everything that the snapshots want, and a problem for each object that an earlier one has already.
 
-    Cluster, node name and digest are those of the first snapshot that has one.
+    Cluster, node name and digest are those of the first snapshot that has one. What their parts want is in it, too.
     """
+    snapshots = [each for it in snapshots for each in (it, *(it.parts[name] for name in sorted(it.parts)))]
     problems: list[Problem] = []
 
     def join(what: str, items: Iterable[NamedT]) -> tuple[NamedT, ...]:

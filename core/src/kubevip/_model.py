@@ -14,6 +14,8 @@ from typing import NewType
 
 from attrs import field, frozen
 
+from kubevip._persistent import PersistentMap
+
 IPAddress = IPv4Address | IPv6Address
 
 #: A TCP or UDP port, 1-65535; structured from an integer.
@@ -255,6 +257,11 @@ class Desired:
     load_balancers: tuple[LoadBalancer, ...] = ()
     agents: tuple[AgentItem, ...] = ()
     members: tuple[Member, ...] = ()
+    parts: PersistentMap[str, Desired] = field(factory=PersistentMap[str, "Desired"])
+    """What else is wanted, for sources of thousands of items. A part lists items that refer to nothing but one another
+    and what is listed above; its load balancers are bound. A snapshot that has parts in common with the one before, as
+    the same objects under the same names, costs what differs, however many there are. What two parts have in common by
+    mistake, a name or an address, is decided as if it were listed: above first, then in the order of their names."""
     cluster: str = ""
     node_name: str | None = None
     form: str = field(default="", eq=False)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, Event, create_task_group, move_on_after, sleep
+from anyio.lowlevel import checkpoint
 from attrs import define, field
 
 from kubevip._agent import AgentTask
@@ -21,9 +22,10 @@ from kubevip._latest import Latest
 from kubevip._listener import ListenerTask
 from kubevip._model import Kind
 from kubevip._node_check import NodeCheckTask
-from kubevip._plan import AgentUnit, CheckUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUnit, plan, service_key, units
+from kubevip._plan import AgentUnit, CheckUnit, GroupUnit, ListenerUnit, ServiceUnit, VipUnit, plan, service_key
 from kubevip._service import ServiceTask
 from kubevip._slot import Slot
+from kubevip._units import Units
 from kubevip._virtual_ip import VirtualIPTask
 from kubevip.abc import SupportsRelief
 
@@ -53,6 +55,9 @@ RELIEF_SECONDS = 1.5
 #: How long connections of unbound listeners may drain when everything stops: within the time that the keeper gives a
 #: stop, or they would be cut all the same and the stop count as failed.
 STOP_DRAIN_SECONDS = 5.0
+
+#: So many units are looked at or started in one go, each in a tenth of a millisecond; then others have their turn.
+SLICE_UNITS = 20
 
 Task = ServiceTask | GroupTask | NodeCheckTask | VirtualIPTask | ListenerTask | AgentTask
 
@@ -92,6 +97,7 @@ class Reconciler:
     ) -> None:
         self.applied: Latest[Resolved | None] = Latest(None)
         self._host, self._context, self._inside, self._released = host, context, inside, released
+        self._units = Units()
         self._running: dict[Key, Running] = {}
         self._leaving: list[Running] = []  # listeners that nobody wants any more, and whose connections drain
         self._slots: defaultdict[Key, Slot[Any]] = defaultdict(Slot)  # Any: one per kind of service
@@ -107,20 +113,33 @@ class Reconciler:
                 while True:
                     resolved = await wanted.wait_for_change(resolved)
                     if resolved is not None:
-                        await self._apply(tg, units(resolved))
+                        await self._apply(tg, await self._take(resolved))
                         self.applied.set(resolved)
             finally:
                 with CancelScope(shield=True):  # bounded by the grace of each part; the keeper has the hard limit
                     await self._stop_all()
 
-    async def _apply(self, tg: TaskGroup, wanted: dict[Key, Unit]) -> None:
-        todo = plan(wanted, {key: running.unit for key, running in self._running.items()})
+    async def _take(self, resolved: Resolved) -> dict[Key, None]:
+        """Take over what is wanted; return the keys of what may have changed: all else runs as it should."""
+        touched: dict[Key, None] = {}
+        for number, keys in enumerate(self._units.take(resolved), start=1):
+            touched |= dict.fromkeys(keys)
+            if number % SLICE_UNITS == 0:
+                await checkpoint()
+        return touched
+
+    async def _apply(self, tg: TaskGroup, touched: Iterable[Key]) -> None:
+        wanted = {key: unit for key in touched if (unit := self._units.wanted.get(key)) is not None}
+        todo = plan(wanted, {key: self._running[key].unit for key in touched if key in self._running})
         for key in todo.stop:
             await self._stop(key, gone=True)
         for key in todo.restart:
             await self._stop(key, gone=False)
-        for key in sorted((*todo.restart, *todo.start), key=lambda key: (key[0] == "group", key[0] != "service")):
+        starting = sorted((*todo.restart, *todo.start), key=lambda key: (key[0] == "group", key[0] != "service"))
+        for number, key in enumerate(starting, start=1):
             self._start(tg, key, wanted[key])
+            if number % SLICE_UNITS == 0:
+                await checkpoint()  # those that were started take their first steps
         for key in todo.update:
             self._update(key, wanted[key])
         for key in todo.replace:

@@ -7,13 +7,15 @@ everything else stands.
 from __future__ import annotations
 
 import difflib
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
+from kubevip._instances import Instances
 from kubevip._listeners import Listeners
 from kubevip._merge import merge
-from kubevip._model import Group, Instance, Kind, Places, Section, Severity
+from kubevip._model import Group, Kind, Places, Section, Severity
 from kubevip._resolved import Resolved, ResolvedInstance
 from kubevip._structure import in_file_order, structure
 from kubevip.errors import ConfigError
@@ -21,52 +23,82 @@ from kubevip.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kubevip._model import AgentItem, Desired, LoadBalancer, Problem, VirtualIP
+    from kubevip._instances import InstanceKey
+    from kubevip._model import AgentItem, Desired, LoadBalancer, Member, Problem, VirtualIP
     from kubevip._plugins import PluginRegistry
     from kubevip.abc import AnyProvider
 
-__all__ = ["Resolved", "ResolvedInstance", "resolve"]
+__all__ = ["Frame", "Resolved", "ResolvedInstance", "resolve", "resolve_frame", "resolve_part"]
 
 #: Kinds of which every configured instance is opened, whether or not anything names it.
 _ALWAYS_OPEN = (Kind.SOURCE, Kind.OBSERVER)
 
 
+@frozen(kw_only=True)
+class Frame:
+    """What parts of a configuration may refer to.
+
+    `groups` are those that are configured or named, by name; None: it is left out. `resolved` is what is wanted apart
+    from the parts.
+    """
+
+    instances: Instances = field(eq=attrgetter("configured"))
+    groups: Mapping[str, Group | None] = field(factory=dict[str, "Group | None"])
+    members: tuple[Member, ...] = ()
+    resolved: Resolved = field(factory=Resolved, eq=False)
+
+
 def resolve(snapshots: Sequence[Desired], registry: PluginRegistry) -> Resolved:
     """Merge `snapshots` (the first wins on equal names), look up every reference and structure every section."""
+    return resolve_frame(snapshots, registry).resolved
+
+
+def resolve_frame(snapshots: Sequence[Desired], registry: PluginRegistry) -> Frame:
+    """Resolve `snapshots`, and return what parts that are not among them may refer to as well."""
     desired, problems = merge(snapshots)
-    return _Resolver(desired, registry, problems).resolved()
+    instances = Instances(desired.instances, registry)
+    resolver = _Resolver(desired, Frame(instances=instances, members=desired.members), problems)
+    for instance in desired.instances:  # also those that nothing uses: what is written is to be right
+        if resolver.instance(instance.kind, instance.name, instance.section.places) and instance.kind in _ALWAYS_OPEN:
+            resolver.use(instance.kind, instance.name)
+    resolved = resolver.resolved()
+    left_out = dict.fromkeys(resolver.named_groups)
+    return Frame(
+        instances=instances, groups={**left_out, **resolver.groups}, members=desired.members, resolved=resolved
+    )
+
+
+def resolve_part(part: Desired, frame: Frame) -> Resolved:
+    """Resolve what refers to nothing but itself and the frame, and shares no name, address or socket with anything."""
+    return _Resolver(part, frame, []).resolved()
 
 
 class _Resolver:
-    """Resolves one configuration; notes problems as it goes."""
+    """Resolves one configuration, or a part of one; notes problems as it goes.
 
-    def __init__(self, desired: Desired, registry: PluginRegistry, problems: list[Problem]) -> None:
-        self.desired = desired
-        self.registry = registry
-        self.problems = problems
+    `groups` are its own, with those of the frame; `named_groups` the names of its own, also of those that are left out.
+    """
+
+    def __init__(self, desired: Desired, frame: Frame, problems: list[Problem]) -> None:
+        self.desired, self.frame, self.problems = desired, frame, problems
         self.missing: list[Problem] = []
-        self.configured = {(instance.kind, instance.name): instance for instance in desired.instances}
-        self.known: dict[tuple[Kind, str], ResolvedInstance | None] = {}
-        self.used: dict[tuple[Kind, str], ResolvedInstance] = {}
+        self.used: dict[InstanceKey, ResolvedInstance] = {}
+        self.groups: dict[str, Group] = {}
+        self.named_groups: list[str] = []
 
     def resolved(self) -> Resolved:
-        for instance in self.desired.instances:  # also those that nothing uses: what is written is to be right
-            self._instance(instance)
-        groups = {group.name: group for group in self._groups()}
-        vips = {vip.name: vip for vip in self._vips(groups)}
+        groups = self.groups = {group.name: group for group in self._groups()}
+        vips = {vip.name: vip for vip in self._vips()}
         balancers = tuple(self._load_balancers(vips))
-        agents = tuple(self._agents(groups))
+        agents = tuple(self._agents())
         needed = {vip.group for vip in vips.values()} | {it.group for it in agents if it.group is not None}
         for name in needed:
-            self._use(Kind.ELECTION, groups[name].election)
-            if (check := groups[name].health_check) is not None:
-                self._use(Kind.CHECK, check.check)
-        for (kind, name), found in self.known.items():
-            if kind in _ALWAYS_OPEN and found is not None:
-                self.used[kind, name] = found
+            self.use(Kind.ELECTION, self._group(name).election)
+            if (check := self._group(name).health_check) is not None:
+                self.use(Kind.CHECK, check.check)
         return Resolved(
-            instances=tuple(self.used[key] for key in self.known if key in self.used),
-            groups=tuple(group for group in groups.values() if group.name in needed),
+            instances=tuple(self.used[key] for key in sorted(self.used, key=self.frame.instances.position)),
+            groups=tuple(self._group(name) for name in (*groups, *self.frame.groups) if name in needed),
             vips=tuple(vips.values()),
             load_balancers=balancers,
             agents=agents,
@@ -80,41 +112,18 @@ class _Resolver:
 
     # Instances
 
-    def _instance(self, instance: Instance) -> ResolvedInstance | None:
-        """Structure an instance, once; None: it is refused, and that was noted."""
-        key = (instance.kind, instance.name)
-        if key in self.known:
-            return self.known[key]
-        self.known[key] = None
-        section = instance.section
-        provider = self.registry.provider(instance.kind, section.provider)
-        if provider is None:
-            problem = section.places.problem(self.registry.why_missing(instance.kind, section.provider))
-            self.missing.append(problem)
-            self.problems.append(problem)
-            return None
-        try:
-            config: object = structure(section, provider.config)
-        except ConfigError as error:
-            self.problems += error.problems
-            return None
-        self.known[key] = ResolvedInstance(
-            kind=instance.kind, name=instance.name, provider=provider, config=config, places=section.places
-        )
-        return self.known[key]
+    def instance(self, kind: Kind, name: str, places: Places, *path: str | int) -> ResolvedInstance | None:
+        """Return the instance that is called `name` at `path`; None: it is refused, and that was noted."""
+        looked = self.frame.instances.look_up(kind, name, places, *path)
+        self.problems += looked.problems
+        self.missing += looked.problems if looked.is_missing else ()
+        return looked.found
 
-    def _named(self, kind: Kind, name: str, places: Places, *path: str | int) -> ResolvedInstance | None:
-        """Return the instance that is called `name` at `path`; one that is not configured has an empty section."""
-        instance = self.configured.get((kind, name))
-        if instance is None:
-            section = Section(provider=name, places=Places(root=places.at(*path)))
-            instance = Instance(kind=kind, name=name, section=section)
-        return self._instance(instance)
-
-    def _use(self, kind: Kind, name: str) -> None:
-        instance = self.known[kind, name]
-        assert instance is not None  # or what uses it would have been left out
-        self.used[kind, name] = instance
+    def use(self, kind: Kind, name: str) -> None:
+        """Have an instance opened."""
+        found = self.frame.instances.look_up(kind, name, Places()).found
+        assert found is not None  # or what uses it would have been left out
+        self.used[kind, name] = found
 
     def _leave_out(self, what: str, name: str, why: str, places: Places, *path: str | int) -> None:
         self.problems.append(places.problem(f"{what} {name!r} is left out: {why}", *path))
@@ -133,19 +142,28 @@ class _Resolver:
 
     # Groups
 
+    def _group(self, name: str) -> Group:
+        group = self.groups.get(name) or self.frame.groups.get(name)
+        assert group is not None  # or what is in it would have been left out
+        return group
+
+    def _is_group(self, name: str) -> bool:
+        return name in self.groups or self.frame.groups.get(name) is not None
+
     def _groups(self) -> Iterator[Group]:
         """Yield the configured groups and those that are only named, each with its election."""
         groups = {group.name: group for group in self.desired.groups}
-        defined = tuple(groups)
+        defined = (*self.frame.groups, *groups)
         items: tuple[VirtualIP | AgentItem, ...] = (*self.desired.vips, *self.desired.agents)
         for item in items:
-            if item.group is None or item.group in groups:
+            if item.group is None or item.group in groups or item.group in self.frame.groups:
                 continue
             if item.group != item.name and (near := difflib.get_close_matches(item.group, defined, 1)):
                 message = f"group {item.group!r} is not configured, so it is made; did you mean {near[0]!r}?"
                 self.problems.append(item.places.problem(message, "group", severity=Severity.WARNING))
             groups[item.group] = Group(name=item.group, election="", places=Places(root=item.places.at("group")))
-        elections = [name for kind, name in self.configured if kind is Kind.ELECTION]
+        self.named_groups = list(groups)
+        elections = [name for kind, name in self.frame.instances.configured if kind is Kind.ELECTION]
         for group in groups.values():
             election = group.election
             if not election:
@@ -155,11 +173,11 @@ class _Resolver:
                     self._leave_out("group", group.name, why, group.places)
                     continue
                 (election,) = elections
-            if self._named(Kind.ELECTION, election, group.places, "election") is None:
+            if self.instance(Kind.ELECTION, election, group.places, "election") is None:
                 self._leave_out("group", group.name, f"it needs election {election!r}", group.places, "election")
                 continue
             check = group.health_check
-            if check is not None and self._named(Kind.CHECK, check.check, group.places, "healthCheck") is None:
+            if check is not None and self.instance(Kind.CHECK, check.check, group.places, "healthCheck") is None:
                 # Never held unchecked: a node that should not have the address could keep it for ever.
                 why = f"it needs health check {check.check!r}"
                 self._leave_out("group", group.name, why, group.places, "healthCheck")
@@ -168,14 +186,14 @@ class _Resolver:
 
     # Virtual IPs
 
-    def _vips(self, groups: Mapping[str, Group]) -> Iterator[VirtualIP]:
-        holders = {member.address: f"member {member.name!r} has it" for member in self.desired.members}
+    def _vips(self) -> Iterator[VirtualIP]:
+        holders = {member.address: f"member {member.name!r} has it" for member in self.frame.members}
         for vip in self.desired.vips:
             if (why := holders.get(vip.address)) is not None:
                 self._leave_out("virtual IP", vip.name, f"{vip.address}: {why}", vip.places, "address")
                 continue
             holders[vip.address] = f"virtual IP {vip.name!r} has it"
-            if vip.group not in groups:
+            if not self._is_group(vip.group):
                 self._leave_out("virtual IP", vip.name, f"it needs group {vip.group!r}", vip.places, "group")
                 continue
             if (announced := self._announced(vip)) is not None:
@@ -186,7 +204,7 @@ class _Resolver:
         options: dict[str, object] = {}
         is_complete = True
         for index, name in enumerate(vip.announcers):
-            instance = self._named(Kind.ANNOUNCER, name, vip.places, "announce", index)
+            instance = self.instance(Kind.ANNOUNCER, name, vip.places, "announce", index)
             if instance is None:
                 why = f"it needs announcer {name!r}"
                 self._leave_out("virtual IP", vip.name, why, vip.places, "announce", index)
@@ -201,13 +219,13 @@ class _Resolver:
         if not is_complete:
             return None
         for name in vip.announcers:
-            self._use(Kind.ANNOUNCER, name)
+            self.use(Kind.ANNOUNCER, name)
         return evolve(vip, options=options)
 
     # Load balancers
 
     def _load_balancers(self, vips: Mapping[str, VirtualIP]) -> Iterator[LoadBalancer]:
-        listeners = Listeners(vips, self.desired.members)
+        listeners = Listeners(vips, self.frame.members)
         configured = {vip.name for vip in self.desired.vips}
         for balancer in self.desired.load_balancers:
             places = balancer.places
@@ -229,14 +247,14 @@ class _Resolver:
             if (obstacle := listeners.add(proxied)) is not None:
                 self._leave_out("load balancer", balancer.name, obstacle, places, "port")
                 continue
-            self._use(Kind.PROXY, proxied.proxy)
+            self.use(Kind.PROXY, proxied.proxy)
             yield proxied
 
     def _proxied(self, balancer: LoadBalancer) -> LoadBalancer | None:
         """Look up the proxy of `balancer` and structure its options."""
         name, places, protocol = self._proxy_name(balancer), balancer.places, balancer.protocol
         path = "proxy" if balancer.proxy != protocol else "type"
-        instance = self._named(Kind.PROXY, name, places, path)
+        instance = self.instance(Kind.PROXY, name, places, path)
         if instance is None:
             self._leave_out("load balancer", balancer.name, f"it needs proxy {name!r}", places, path)
             return None
@@ -258,20 +276,20 @@ class _Resolver:
     def _proxy_name(self, balancer: LoadBalancer) -> str:
         """Return the proxy that is asked for; where only the type is, and none is called so, the only one for it."""
         name = balancer.proxy or balancer.protocol
-        providers = self.registry.providers(Kind.PROXY)
-        if name != balancer.protocol or name in providers or (Kind.PROXY, name) in self.configured:
+        providers = self.frame.instances.registry.providers(Kind.PROXY)
+        if name != balancer.protocol or name in providers or (Kind.PROXY, name) in self.frame.instances.configured:
             return name
         serving = [it.name for it in providers.values() if balancer.protocol in it.protocols]
         return serving[0] if len(serving) == 1 else name
 
     # Agents
 
-    def _agents(self, groups: Mapping[str, Group]) -> Iterator[AgentItem]:
+    def _agents(self) -> Iterator[AgentItem]:
         for agent in self.desired.agents:
-            if agent.group is not None and agent.group not in groups:
+            if agent.group is not None and not self._is_group(agent.group):
                 self._leave_out("agent", agent.name, f"it needs group {agent.group!r}", agent.places, "group")
-            elif self._named(Kind.AGENT, agent.name, agent.places) is None:
+            elif self.instance(Kind.AGENT, agent.name, agent.places) is None:
                 self._leave_out("agent", agent.name, "it is refused", agent.places)
             else:
-                self._use(Kind.AGENT, agent.name)
+                self.use(Kind.AGENT, agent.name)
                 yield agent

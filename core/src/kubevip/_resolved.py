@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from kubevip._model import Kind, Places, Severity
+from kubevip._persistent import PersistentMap
 
 if TYPE_CHECKING:
     from kubevip._model import AgentItem, Group, LoadBalancer, Member, Problem, VirtualIP
     from kubevip.abc import AnyProvider
+
+#: The source of a part, and the name that it has there.
+PartName = tuple[str, str]
 
 
 @frozen(kw_only=True)
@@ -35,6 +39,9 @@ class Resolved:
     IP's `group` and `announcers`, a load balancer's `proxy` and `bind_to` name what is listed here; the `options` of
     items are structured, by name of the instance that they are for. `problems` are what was left out and why, and
     warnings.
+
+    `parts` is what else is wanted, by source and name of the part: each lists all that is named in it, and so may list
+    instances and groups that others list, too. `problems` are those of all.
     """
 
     instances: tuple[ResolvedInstance, ...] = ()
@@ -43,6 +50,7 @@ class Resolved:
     load_balancers: tuple[LoadBalancer, ...] = ()
     agents: tuple[AgentItem, ...] = ()
     members: tuple[Member, ...] = ()
+    parts: PersistentMap[PartName, Resolved] = field(factory=PersistentMap[PartName, "Resolved"])
     cluster: str = ""
     node_name: str | None = None
     digest: str = ""

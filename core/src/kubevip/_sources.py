@@ -7,20 +7,21 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter, Event, to_thread
+from anyio import Event
 from anyio.lowlevel import checkpoint
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kubevip._contract import Feed
 from kubevip._latest import Latest
-from kubevip._model import Kind, Severity
+from kubevip._model import Desired, Kind, Severity
+from kubevip._resolution import Resolution
 from kubevip._resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kubevip._board import Board
-    from kubevip._model import Desired, Problem
+    from kubevip._model import Problem
     from kubevip._plugins import PluginRegistry
     from kubevip._resolved import Resolved
     from kubevip.abc import ConfigSource
@@ -45,9 +46,7 @@ class _Merged:
     followed: frozenset[str]
 
 
-#: More virtual IPs and load balancers than these, each of which takes 0.1 ms, are merged in a thread: a renewal of a
-#: lease must not wait for them.
-MOST_ITEMS_AT_ONCE = 50
+_NOTHING = Desired()
 
 
 class Sources:
@@ -78,7 +77,7 @@ class Sources:
         self._mended: set[str] = set()  # what is good again, though perhaps the same as before it was refused
         self._told: frozenset[str] = frozenset()
         self._news = Event()
-        self._limiter = CapacityLimiter(1)
+        self._resolution = Resolution(registry)
         if resolved is None:
             resolved = resolve((base, *self._said.values()), registry)
         self._take(
@@ -91,11 +90,11 @@ class Sources:
             await self._news.wait()
             self._news = Event()
             said = dict(self._said)
-            merge = partial(_merge, self._base, said, self._merged, self._registry)
-            if sum(len(one.vips) + len(one.load_balancers) for one in said.values()) <= MOST_ITEMS_AT_ONCE:
-                merged = merge()
-            else:
-                merged = await to_thread.run_sync(merge, abandon_on_cancel=True, limiter=self._limiter)
+            snapshots = _followed(self._base, said)
+            resolved = await self._resolution.update(snapshots)
+            followed = frozenset(snapshots)
+            changed = frozenset(name for name in followed & said.keys() if said[name] != self._merged.get(name))
+            merged = _Merged(resolved=resolved, changed=changed, followed=followed)
             self._take(merged, said)
 
     async def follow(self, name: str, source: ConfigSource) -> None:
@@ -145,17 +144,22 @@ class Sources:
         self._mended.difference_update(said)
         if self.wanted.value is not None and not taken:
             return
-        self._merged = {name: desired for name, desired in said.items() if name in merged.followed}
+        before, resolved = self.wanted.value, merged.resolved
         for name in taken:
-            logger.info("taken over source=%s digest=%s", name, said[name].digest or "-")
+            was = self._merged.get(name, _NOTHING)
+            is_of_parts = was.parts is not said[name].parts  # of thousands some change all the time
+            level = logging.DEBUG if is_of_parts and evolve(was, parts=said[name].parts) == said[name] else logging.INFO
+            logger.log(level, "taken over source=%s digest=%s", name, said[name].digest or "-")
             self.since = time.time()  # noqa: TID251 -- shown to people, decides nothing
-        self._tell(merged.resolved.problems)
-        self._board.problems = tuple(map(str, merged.resolved.problems))
-        self._board.config_digest = merged.resolved.digest
-        self.wanted.set(merged.resolved)
+        self._merged = {name: desired for name, desired in said.items() if name in merged.followed}
+        if before is None or before.problems is not resolved.problems or before.digest != resolved.digest:
+            self._tell(resolved.problems)
+            self._board.problems = tuple(map(str, resolved.problems))
+            self._board.config_digest = resolved.digest
+            self._board.touch()
+        self.wanted.set(resolved)
         if taken:
             self.has_published.set()
-        self._board.touch()
 
     def _tell(self, problems: Sequence[Problem]) -> None:
         """Log the problems that were not there before."""
@@ -166,16 +170,13 @@ class Sources:
         self._told = frozenset(map(str, problems))
 
 
-def _merge(
-    base: Desired, said: Mapping[str, Desired], before: Mapping[str, Desired], registry: PluginRegistry
-) -> _Merged:
-    """Put together what the sources said. Pure: it runs in a thread."""
-    ordered, followed = [base], set[str]()
-    for desired in ordered:  # grows: a source may name further sources
+def _followed(base: Desired, said: Mapping[str, Desired]) -> dict[str, Desired]:
+    """Return the snapshots of the sources that are configured, in order, by their names; "" is the base."""
+    ordered = {"": base}
+    waiting = [base]
+    for desired in waiting:  # grows: a source may name further sources
         for instance in desired.instances:
-            if instance.kind is Kind.SOURCE and instance.name not in followed:
-                followed.add(instance.name)
-                if (snapshot := said.get(instance.name)) is not None:
-                    ordered.append(snapshot)
-    changed = frozenset(name for name in followed & said.keys() if said[name] != before.get(name))
-    return _Merged(resolved=resolve(ordered, registry), changed=changed, followed=frozenset(followed))
+            if instance.kind is Kind.SOURCE and instance.name not in ordered:
+                ordered[instance.name] = said.get(instance.name, _NOTHING)
+                waiting.append(ordered[instance.name])
+    return ordered

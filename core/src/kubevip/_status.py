@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kubevip._contract import Health, ListenerHealth
+from kubevip._persistent import PersistentMap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kubevip._model import IPAddress
 
@@ -79,16 +81,62 @@ class GroupStatus:
     problem: str = ""
 
 
+def _by_name(vips: Iterable[VipStatus] | PersistentMap[str, VipStatus]) -> PersistentMap[str, VipStatus]:
+    if isinstance(vips, PersistentMap):
+        return vips
+    found = PersistentMap[str, VipStatus]()
+    for vip in vips:
+        found = found.with_item(vip.name, vip)
+    return found
+
+
+def _by_socket(
+    listeners: Iterable[ListenerStatus] | PersistentMap[tuple[str, str], ListenerStatus],
+) -> PersistentMap[tuple[str, str], ListenerStatus]:
+    if isinstance(listeners, PersistentMap):
+        return listeners
+    found = PersistentMap[tuple[str, str], ListenerStatus]()
+    for listener in listeners:
+        found = found.with_item((listener.name, listener.on), listener)
+    return found
+
+
 @frozen(kw_only=True)
 class Snapshot:
-    """Everything at one moment."""
+    """Everything at one moment.
+
+    Snapshots share what did not change: there may be thousands of virtual IPs, and a snapshot ten times a second.
+    """
 
     node: str = ""
     instance: str = ""
     services: tuple[ServiceStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
-    vips: tuple[VipStatus, ...] = ()
-    listeners: tuple[ListenerStatus, ...] = ()
+    _vips: PersistentMap[str, VipStatus] = field(default=(), converter=_by_name, alias="vips")
+    _listeners: PersistentMap[tuple[str, str], ListenerStatus] = field(
+        default=(), converter=_by_socket, alias="listeners"
+    )
     agents: tuple[ServiceStatus, ...] = ()
     problems: tuple[str, ...] = ()
     config_digest: str = ""
+
+    @cached_property
+    def vips(self) -> tuple[VipStatus, ...]:
+        """All virtual IPs; those that are not held here with the leader of their group as the holder."""
+        leaders = {group.name: group.leader for group in self.groups}
+        return tuple(
+            evolve(vip, holder=self.node if vip.is_held else leaders.get(vip.group)) if vip.holder is None else vip
+            for vip in self._vips.values()
+        )
+
+    @cached_property
+    def listeners(self) -> tuple[ListenerStatus, ...]:
+        """All listeners of this node."""
+        return tuple(self._listeners.values())
+
+    def vips_since(self, before: Snapshot) -> dict[str, VipStatus | None]:
+        """Return the virtual IPs that are otherwise than in `before`, None where one is gone; without their holders.
+
+        Costs what differs, however many there are, where one snapshot came of the other.
+        """
+        return {name: self._vips.get(name) for name in self._vips.changed_since(before._vips)}

@@ -98,7 +98,7 @@ class VirtualIPTask:
 
     def forget(self) -> None:
         """Take it off the board: it is no longer wanted."""
-        self._board.vips.pop(self._vip.name, None)
+        self._board.vips.remove(self._vip.name)
         self._board.touch()
 
     async def _with_announcers(self, closed: tuple[Slot[Announcer], ...], opened: tuple[Announcer, ...]) -> None:
