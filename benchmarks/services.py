@@ -1,24 +1,35 @@
-"""What 5,000 Services with 10 endpoints each cost the Kubernetes source: first sync, memory, CPU of one change.
+"""What Services of Kubernetes cost, each with 10 endpoints: the first sync, memory, and one change.
 
-`make bench-services`, or python benchmarks/services.py [--json FILE] [--rounds N] [--services N]. The API is a stand-in
-that decodes each object from JSON when it is asked for and keeps none, so the memory is the source's. What the core
-does with a snapshot is not in it. Needs nothing, touches nothing.
+`make bench-services`, or python benchmarks/services.py [--json FILE] [--rounds N] [--services N ...]. Twice: the source
+alone; and a whole node with it, from what the API tells until the proxy has the new backends, where an election, an
+announcer and a proxy that do nothing stand in. The API is a stand-in as well, which decodes each page from JSON
+when it is asked for and keeps none. Each case runs in a process of its own. Needs nothing, touches nothing.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
 import json
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+from attrs import asdict, frozen
 from report import Row, argument_parser, publish, row
 
-from kubevip import Desired, Feed, Latest, Snapshot
+from kubevip import Backend, Desired, Feed, Host, Instance, Kind, Latest, Provider, Section, Snapshot
+from kubevip.testing import running_app
+from kubevip_k8s._listing import Listing
 from kubevip_source_k8s._config import Balance, K8sSourceConfig
 from kubevip_source_k8s._services_source import ServicesSource
 
@@ -86,9 +97,14 @@ class StandIn:
         first = int(query.get("continue", "0"))
         end = min(first + int(query["limit"]), self._count)
         metadata = {"resourceVersion": "1", "continue": str(end) if end < self._count else ""}
+        items: list[str] = []
         for number in range(first, end):
-            each(json.loads(make(number)))
-        return {"metadata": metadata}
+            items.append(make(number))
+            await anyio.lowlevel.checkpoint()
+        listing = Listing(path, f'{{"metadata":{json.dumps(metadata)},"items":[{",".join(items)}]}}'.encode())
+        while listing.decode(each):
+            await anyio.lowlevel.checkpoint()
+        return listing.rest
 
     @asynccontextmanager
     async def watch(self, path: str, **_: Any) -> AsyncGenerator[AsyncIterator[Any]]:
@@ -111,43 +127,138 @@ def resident_megabytes() -> float:
         return int(file.read().split()[1]) * 4096 / 1e6
 
 
-async def measure_source(count: int, rounds: int) -> list[Row]:
-    published: Latest[tuple[int, Desired]] = Latest((0, Desired()))
-    feed = Feed(
-        publish=lambda desired: published.set((published.value[0] + 1, desired)),
-        reject=lambda problems: None,
-        status=Latest(Snapshot()),
-        reload=Latest(0),
-    )
-    api = StandIn(count)
-    memory, cpu = resident_megabytes(), time.process_time()
-    source = ServicesSource(api, K8sSourceConfig(balance=Balance.KUBEVIP), node="n1", rng=Random(1))
+CONFIG = K8sSourceConfig(balance=Balance.KUBEVIP, election="single", write_status=False, events=False)
+PAUSE_SECONDS = 0.3  # until nobody is holding back
+
+
+@frozen
+class Nothing:
+    """There is nothing to configure."""
+
+
+class Arrivals:
+    """What has arrived where it is to take effect: addresses, and changes of backends."""
+
+    def __init__(self) -> None:
+        self.addresses = Latest(0)
+        self.changes = Latest(0)
+
+    @asynccontextmanager
+    async def announce(self, vip: object, tenure: object, report: object) -> AsyncGenerator[None]:
+        self.addresses.set(self.addresses.value + 1)
+        yield
+
+    @asynccontextmanager
+    async def serve(self, listener: object, report: object) -> AsyncGenerator[Arrivals]:
+        yield self
+
+    def set_backends(self, backends: Sequence[Backend]) -> None:
+        self.changes.set(self.changes.value + 1)
+
+    def set_drain(self, seconds: float) -> None:
+        pass
+
+    def publish(self, desired: Desired) -> None:
+        """What a source alone says."""
+        self.changes.set(self.changes.value + 1)
+        self.addresses.set(len(desired.parts))
+
+
+def providing(name: str, service: object, **more: Any) -> Provider[Nothing, Any]:
+    @asynccontextmanager
+    async def open_it(config: Nothing, host: Host) -> AsyncGenerator[Any]:
+        yield service
+
+    return Provider(name=name, summary=name, config=Nothing, open=open_it, **more)
+
+
+@asynccontextmanager
+async def source_alone(source: ServicesSource, arrivals: Arrivals) -> AsyncGenerator[None]:
+    feed = Feed(publish=arrivals.publish, reject=lambda problems: None, status=Latest(Snapshot()), reload=Latest(0))
     async with anyio.create_task_group() as tg:
-        began = time.perf_counter()
         tg.start_soon(source.run, feed)
-        await published.wait_until(lambda now: len(now[1].vips) == count)
-        rows = [
-            row(f"{count} Services x {ENDPOINTS}: first sync", [time.perf_counter() - began], "s"),
-            row(f"{count} Services x {ENDPOINTS}: CPU of it", [time.process_time() - cpu], "s"),
-            row(f"{count} Services x {ENDPOINTS}: memory of it", [resident_megabytes() - memory], "MB"),
-        ]
+        yield
+        tg.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def whole_node(source: ServicesSource, arrivals: Arrivals) -> AsyncGenerator[None]:
+    desired = Desired(instances=(Instance(kind=Kind.SOURCE, name="k8s", section=Section(provider="k8s")),))
+    with tempfile.TemporaryDirectory() as place:
+        async with running_app(
+            desired,
+            state_dir=Path(place),
+            announcers=[providing("address", arrivals), providing("arp", Arrivals())],
+            proxies=[providing("tcp", arrivals, protocols=("tcp",))],
+            sources=[providing("k8s", source)],
+        ):
+            yield
+
+
+class Turns:
+    """The most CPU time that went by before a task that waits a millisecond had its turn again."""
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+
+    async def run(self) -> None:
+        while True:
+            before = time.thread_time()
+            await anyio.sleep(0.001)
+            self.longest_ms = max(self.longest_ms, (time.thread_time() - before) * 1000)
+
+
+PARTS = {"source": source_alone, "node": whole_node}
+
+
+async def measure(part: str, count: int, rounds: int) -> list[Row]:
+    api, arrivals, turns = StandIn(count), Arrivals(), Turns()
+    source = ServicesSource(api, CONFIG, node="n1", rng=Random(1))
+    gc.collect()
+    memory, cpu, began = resident_megabytes(), time.process_time(), time.perf_counter()
+    async with PARTS[part](source, arrivals):
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(turns.run)
+            await arrivals.addresses.wait_until(lambda addresses: addresses == count)
+            took, used = time.perf_counter() - began, time.process_time() - cpu
+            await anyio.sleep(PAUSE_SECONDS)
+            tg.cancel_scope.cancel()
+        gc.collect()
+        gc.freeze()  # as a node does when it is ready
+        memory = resident_megabytes() - memory
         changes: list[float] = []
         for number in range(rounds):
-            await anyio.sleep(0.1 + count * 0.001)  # until the source is not holding back
-            seen, cpu = published.value[0], time.process_time()
-            api.change(endpoint_slice(number, shift=1))
-            await published.wait_until(lambda now: now[0] > seen)  # noqa: B023 -- awaited at once
+            await anyio.sleep(PAUSE_SECONDS)
+            seen, cpu = arrivals.changes.value, time.process_time()
+            api.change(endpoint_slice(number % count, shift=number + 1))
+            await arrivals.changes.wait_until(lambda changes: changes > seen)  # noqa: B023 -- awaited at once
+            await anyio.sleep(PAUSE_SECONDS)  # whatever is told of it afterwards counts, too
             changes.append((time.process_time() - cpu) * 1000)
-        rows.append(row(f"{count} Services x {ENDPOINTS}: CPU of one change", changes, "ms"))
-        tg.cancel_scope.cancel()
-    return rows
+    case = f"{count} Services, {part}"
+    return [
+        row(f"{case}: first sync", [took], "s"),
+        row(f"{case}: CPU of it", [used], "s"),
+        row(f"{case}: longest without a turn for others", [turns.longest_ms], "ms"),
+        row(f"{case}: memory", [memory], "MB"),
+        row(f"{case}: CPU of one change", changes, "ms"),
+    ]
+
+
+def measure_apart(part: str, count: int, rounds: int) -> list[Row]:
+    """Measure in a process of its own, whose memory nothing else has used before."""
+    command = [sys.executable, __file__, "--case", part, "--services", str(count), "--rounds", str(rounds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return [Row(**each) for each in json.loads(done.stdout)]
 
 
 if __name__ == "__main__":
-    parser = argument_parser(__doc__, rounds=5)
-    parser.add_argument("--services", type=int, default=5000)
+    parser = argument_parser(__doc__, rounds=20)
+    parser.add_argument("--services", type=int, nargs="+", default=[50, 500, 5000])
+    parser.add_argument("--case", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    found: list[Row] = []
-    for size in (max(1, options.services // 10), options.services):
-        found += anyio.run(measure_source, size, options.rounds)
-    publish(found, options.json)
+    if options.case:
+        alone = partial(measure, options.case, options.services[0], options.rounds)
+        print(json.dumps([asdict(each) for each in anyio.run(alone)]))
+    else:
+        cases = [(part, count) for part in PARTS for count in options.services]
+        publish([each for part, count in cases for each in measure_apart(part, count, options.rounds)], options.json)

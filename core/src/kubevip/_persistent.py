@@ -7,7 +7,7 @@ differs without looking at the rest. This is what keeps the cost of one change i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, cast, final
 
 from attrs import field, frozen
 
@@ -58,10 +58,11 @@ class PersistentMap(Mapping[K, V]):
     def __eq__(self, other: object) -> bool:
         """Compare with another mapping; with a relative, only what differs is compared."""
         if not isinstance(other, PersistentMap):
-            return NotImplemented
-        if self._size != len(other):
+            return dict(self) == other
+        theirs = cast("PersistentMap[K, V]", other)
+        if self._size != len(theirs):
             return False
-        return all(key in self and key in other and self[key] == other[key] for key in self.changed_since(other))
+        return all(key in self and key in theirs and self[key] == theirs[key] for key in self.changed_since(theirs))
 
     __hash__ = None  # type: ignore[assignment] # as of a dict
 

@@ -85,8 +85,8 @@ class Resolution:
             if self._clashes(name):
                 pool.add(name)
             await self._pause()
-        if is_other or pool != self._pool or not pool.isdisjoint(changed):
-            changed |= dict.fromkeys(pool ^ self._pool)
+        if is_other or self._pool.symmetric_difference(pool) or not pool.isdisjoint(changed):
+            changed |= dict.fromkeys(self._pool.symmetric_difference(pool))
             self._pool = frozenset(pool)
             frame = await self._resolve_frame()
             if frame != self._frame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from attrs import evolve, field, frozen
 
@@ -83,7 +83,7 @@ class GroupStatus:
 
 def _by_name(vips: Iterable[VipStatus] | PersistentMap[str, VipStatus]) -> PersistentMap[str, VipStatus]:
     if isinstance(vips, PersistentMap):
-        return vips
+        return cast("PersistentMap[str, VipStatus]", vips)
     found = PersistentMap[str, VipStatus]()
     for vip in vips:
         found = found.with_item(vip.name, vip)
@@ -94,7 +94,7 @@ def _by_socket(
     listeners: Iterable[ListenerStatus] | PersistentMap[tuple[str, str], ListenerStatus],
 ) -> PersistentMap[tuple[str, str], ListenerStatus]:
     if isinstance(listeners, PersistentMap):
-        return listeners
+        return cast("PersistentMap[tuple[str, str], ListenerStatus]", listeners)
     found = PersistentMap[tuple[str, str], ListenerStatus]()
     for listener in listeners:
         found = found.with_item((listener.name, listener.on), listener)
@@ -112,9 +112,11 @@ class Snapshot:
     instance: str = ""
     services: tuple[ServiceStatus, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
-    _vips: PersistentMap[str, VipStatus] = field(default=(), converter=_by_name, alias="vips")
+    _vips: PersistentMap[str, VipStatus] = field(
+        default=PersistentMap[str, VipStatus](), converter=_by_name, alias="vips"
+    )
     _listeners: PersistentMap[tuple[str, str], ListenerStatus] = field(
-        default=(), converter=_by_socket, alias="listeners"
+        default=PersistentMap[tuple[str, str], ListenerStatus](), converter=_by_socket, alias="listeners"
     )
     agents: tuple[ServiceStatus, ...] = ()
     problems: tuple[str, ...] = ()

@@ -44,11 +44,12 @@ class Following:
 
     @property
     def addresses(self) -> list[str]:
-        return [vip.name for vip in self.now.vips]
+        return [vip.name for part in self.now.parts.values() for vip in part.vips]
 
     @property
     def balancers(self) -> dict[str, list[str]]:
-        return {it.name: [str(backend) for backend in it.backends] for it in self.now.load_balancers}
+        found = [balancer for part in self.now.parts.values() for balancer in part.load_balancers]
+        return {it.name: [str(backend) for backend in it.backends] for it in found}
 
     async def until(self, test: Callable[[], bool], seconds: float = 60.0) -> None:
         with fail_after(seconds):

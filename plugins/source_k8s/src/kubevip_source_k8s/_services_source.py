@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
     from random import Random
 
-    from kubevip import Feed, IPAddress
+    from kubevip import Feed, IPAddress, PersistentMap
     from kubevip_k8s import Api, Change, JsonObject
     from kubevip_source_k8s._config import K8sSourceConfig
     from kubevip_source_k8s._fields import Key
@@ -62,6 +62,7 @@ class ServicesSource:
             api,
             self._service,
             self._names,
+            lambda address: cast("tuple[Key, ...]", self._translator.sharers(address)),
             ip_mode="Proxy" if config.balances else "VIP",
             source=source_name(config),
             group=terms.group,
@@ -144,5 +145,5 @@ class ServicesSource:
         if is_news:
             self._publication.touch()
 
-    def _grant(self, granted: Mapping[Hashable, tuple[IPAddress, ...]]) -> None:
-        self._writer.granted(cast("Mapping[Key, tuple[IPAddress, ...]]", granted))
+    def _grant(self, granted: PersistentMap[Hashable, tuple[IPAddress, ...]]) -> None:
+        self._writer.granted(cast("PersistentMap[Key, tuple[IPAddress, ...]]", granted))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from anyio import Event, current_time, move_on_after, sleep
 
+from kubevip import Snapshot
 from kubevip_k8s import MERGE_PATCH, SERVICES, ApiError, Conflict, Invalid, NotFound
 from kubevip_source_k8s._status import clearing_patch, knows_ip_mode, status_patch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from random import Random
 
-    from kubevip import IPAddress, Latest, Snapshot
+    from kubevip import IPAddress, Latest, PersistentMap
     from kubevip_k8s import Api, JsonObject
     from kubevip_source_k8s._fields import Key
 
@@ -49,6 +50,7 @@ class StatusWriter:
 
     :param service: returns a Service that is there.
     :param services: returns the names of all.
+    :param sharers: returns the names of those that have an address.
     :param ip_mode: "VIP" or "Proxy", written where the server knows the field.
     :param source: what the source is called in what it writes: the same on all its nodes, unlike any other's.
     :param group: the group that holds the addresses, but for those of the policy Local.
@@ -60,6 +62,7 @@ class StatusWriter:
         api: Api,
         service: Callable[[Key], JsonObject | None],
         services: Callable[[], Iterable[Key]],
+        sharers: Callable[[IPAddress], Iterable[Key]],
         *,
         ip_mode: str,
         source: str,
@@ -68,10 +71,12 @@ class StatusWriter:
         rng: Random,
     ) -> None:
         self._api, self._service, self._services, self._is_pending = api, service, services, is_pending
+        self._sharers = sharers
         self._ip_mode, self._source, self._group, self._rng = ip_mode, source, group, rng
-        self._granted: Mapping[Key, tuple[IPAddress, ...]] | None = None
-        self._held: frozenset[str] = frozenset()
-        self._role = _Role.FOLLOWS
+        self._granted: PersistentMap[Key, tuple[IPAddress, ...]] | None = None
+        self._seen = Snapshot()
+        self._held: dict[str, IPAddress] = {}
+        self._role: _Role = _Role.FOLLOWS
         self._alone_from = math.inf
         self._taken_back: set[Key] = set()
         self._dirty: dict[Key, None] = {}
@@ -81,14 +86,13 @@ class StatusWriter:
         self.problem = ""
         """Why the last one failed; "" if it did not."""
 
-    def granted(self, granted: Mapping[Key, tuple[IPAddress, ...]]) -> None:
+    def granted(self, granted: PersistentMap[Key, tuple[IPAddress, ...]]) -> None:
         """Take over which addresses Services have."""
         before, self._granted = self._granted, granted
         if before is None:
             self.touch(self._services())
             return
-        self.touch(key for key, addresses in granted.items() if before.get(key) != addresses)
-        self.touch(key for key in before if key not in granted)
+        self.touch(granted.changed_since(before))
         self._news.set()  # what had to wait for it is among the dirty ones
 
     async def follow(self, status: Latest[Snapshot]) -> None:
@@ -125,11 +129,18 @@ class StatusWriter:
                 self.problem, pause = "", FIRST_PAUSE_SECONDS
 
     def _take(self, snapshot: Snapshot) -> None:
-        held = frozenset(vip.name for vip in snapshot.vips if vip.is_held)
+        for name, vip in snapshot.vips_since(self._seen).items():
+            if vip is None:
+                self._held.pop(name, None)
+            elif vip.is_held and name not in self._held:
+                self._held[name] = vip.address
+                self.touch(self._sharers(vip.address))
+            elif not vip.is_held:
+                self._held.pop(name, None)
         role = self._role_in(snapshot)
-        if held != self._held or (role is not self._role and role is not _Role.FOLLOWS):
+        if role is not self._role and role is not _Role.FOLLOWS:
             self.touch(self._services())
-        self._held, self._role = held, role
+        self._seen, self._role = snapshot, role
 
     def _role_in(self, snapshot: Snapshot) -> _Role:
         group = next((group for group in snapshot.groups if group.name == self._group), None)

@@ -2,18 +2,19 @@
 
 Pure. Each object is a unit of its own: what is wrong with it leaves out that object and is said of it. A change costs
 what depends on the object that changed, its addresses and whoever shares them; all other values are used again as they
-are, and put together into the whole snapshot that the core takes.
+are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import field, frozen
 
-from kubevip import Desired, Group, LoadBalancer, VirtualIP
+from kubevip import Desired, Group, LoadBalancer, PersistentMap, VirtualIP
 from kubevip_source_k8s._endpoints import active, backends_of
+from kubevip_source_k8s._parts import Parts
 from kubevip_source_k8s._wish import places_of
 
 if TYPE_CHECKING:
@@ -50,12 +51,13 @@ class Terms:
 class Translation:
     """What is wanted, and of each object what is wrong with it and which addresses it has been granted.
 
-    `granted` tells who may say so in the object's status: whoever holds them.
+    `granted` tells who may say so in the object's status: whoever holds them. What did not change is the same object in
+    each translation.
     """
 
     desired: Desired
-    problems: Mapping[Hashable, tuple[Problem, ...]]
-    granted: Mapping[Hashable, tuple[IPAddress, ...]]
+    problems: PersistentMap[Hashable, tuple[Problem, ...]]
+    granted: PersistentMap[Hashable, tuple[IPAddress, ...]]
 
 
 @frozen(kw_only=True)
@@ -77,11 +79,14 @@ class _Part:
     granted: tuple[IPAddress, ...] = ()
 
 
+T = TypeVar("T")
+
+_NOTHING = _Part()
 _NOBODY: tuple[Endpoint, ...] = ()
 
 
 class Translator:
-    """Puts together what is wanted; told each change, asked for the whole."""
+    """Works out what is wanted, a little at a time; told each change."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
@@ -91,6 +96,10 @@ class Translator:
         self._claims: dict[IPAddress, set[Hashable]] = {}
         self._grants: dict[IPAddress, _Grant] = {}
         self._parts: dict[Hashable, _Part] = {}
+        self._problems: PersistentMap[Hashable, tuple[Problem, ...]] = PersistentMap()
+        self._granted: PersistentMap[Hashable, tuple[IPAddress, ...]] = PersistentMap()
+        self._together = Parts(self._neighbours, self._desired)
+        self._only_local = 0
         self._dirty_addresses: dict[IPAddress, None] = {}  # ordered, so that all nodes and all runs say the same
         self._dirty: dict[Hashable, None] = {}
 
@@ -100,7 +109,7 @@ class Translator:
     @property
     def needs_endpoints(self) -> bool:
         """Whether anything of what is wanted depends on endpoints."""
-        return self._terms.balances or any(wish.only_local for wish in self._wishes.values())
+        return self._terms.balances or self._only_local > 0
 
     def serves(self, service: Key) -> bool:
         """Say whether anything that is wanted leads to `service`."""
@@ -117,6 +126,7 @@ class Translator:
             self._wishes.pop(key, None)
         else:
             self._wishes[key] = wish
+            self._only_local += wish.only_local
             self._dirty_addresses.update(dict.fromkeys(wish.addresses))
             for address in wish.addresses:
                 self._claims.setdefault(address, set()).add(key)
@@ -125,6 +135,7 @@ class Translator:
         return True
 
     def _forget(self, key: Hashable, wish: Wish) -> None:
+        self._only_local -= wish.only_local
         self._dirty_addresses.update(dict.fromkeys(wish.addresses))
         for address in wish.addresses:
             self._claims[address].discard(key)
@@ -140,7 +151,7 @@ class Translator:
 
     def set_endpoints(self, service: Key, endpoints: tuple[Endpoint, ...]) -> bool:
         """Take over the endpoints of a Service; return whether that is news to anything that is wanted."""
-        if self._endpoints.get(service, _NOBODY) == endpoints:
+        if self.endpoints(service) == endpoints:
             return False
         if endpoints:
             self._endpoints[service] = endpoints
@@ -153,29 +164,63 @@ class Translator:
                 self._dirty_addresses.update(dict.fromkeys(wish.addresses))
         return bool(touched)
 
-    def translate(self) -> Translation:
-        """Return what everything comes to now."""
-        for address in self._dirty_addresses:
-            self._grant(address)
-        self._dirty_addresses.clear()
-        for key in self._dirty:
-            if (wish := self._wishes.get(key)) is None:
-                self._parts.pop(key, None)
-            else:
-                self._parts[key] = self._part(key, wish)
-        self._dirty.clear()
-        grants = [self._grants[address] for address in self._grants]
-        groups = tuple(grant.group for grant in grants if grant.group is not None)
+    def work(self, most: int) -> bool:
+        """Work out up to `most` of what depends on the changes; return whether there is more to do."""
+        for _ in range(most):
+            if self._dirty_addresses:
+                self._grant(address := next(iter(self._dirty_addresses)))
+                del self._dirty_addresses[address]
+            elif self._dirty:
+                self._translate(key := next(iter(self._dirty)))
+                del self._dirty[key]
+            elif not self._together.work(1):
+                return False
+        return True
+
+    @property
+    def now(self) -> Translation:
+        """What everything comes to, when there is nothing to do any more."""
         terms = self._terms
         return Translation(
             desired=Desired(
-                instances=(*terms.instances, *(terms.local_instances if groups else ())),
-                groups=(*terms.groups, *groups),
-                vips=tuple(grant.vip for grant in grants if grant.vip is not None),
-                load_balancers=tuple(balancer for part in self._parts.values() for balancer in part.balancers),
+                instances=(*terms.instances, *(terms.local_instances if self._together.with_groups else ())),
+                groups=terms.groups,
+                parts=self._together.now,
             ),
-            problems={key: part.problems for key, part in self._parts.items() if part.problems},
-            granted={key: part.granted for key, part in self._parts.items() if part.granted},
+            problems=self._problems,
+            granted=self._granted,
+        )
+
+    def endpoints(self, service: Key) -> tuple[Endpoint, ...]:
+        """Return the endpoints of a Service as they were told."""
+        return self._endpoints.get(service, _NOBODY)
+
+    def sharers(self, address: IPAddress) -> tuple[Hashable, ...]:
+        """Return whose address it is, in order of rank."""
+        return grant.sharers if (grant := self._grants.get(address)) is not None else ()
+
+    def _translate(self, key: Hashable) -> None:
+        wish, before = self._wishes.get(key), self._parts.pop(key, _NOTHING)
+        part = _NOTHING if wish is None else self._part(key, wish)
+        if wish is not None:
+            self._parts[key] = part
+        self._together.touch((*before.granted, *part.granted))
+        self._problems = _with(self._problems, key, part.problems)
+        self._granted = _with(self._granted, key, part.granted)
+
+    # Parts
+
+    def _neighbours(self, address: IPAddress) -> Iterator[IPAddress]:
+        for key in self.sharers(address):
+            yield from self._parts[key].granted
+
+    def _desired(self, addresses: tuple[IPAddress, ...]) -> Desired:
+        grants = [self._grants[address] for address in addresses if address in self._grants]
+        sharers = dict.fromkeys(key for grant in grants for key in grant.sharers)
+        return Desired(
+            groups=tuple(grant.group for grant in grants if grant.group is not None),
+            vips=tuple(grant.vip for grant in grants if grant.vip is not None),
+            load_balancers=tuple(balancer for key in sharers for balancer in self._parts[key].balancers),
         )
 
     # Addresses
@@ -184,6 +229,7 @@ class Translator:
         """Say who has `address`, and the virtual IP that it becomes; who depends on that is translated again."""
         claims = sorted(self._claims.get(address, ()), key=lambda key: (self._wishes[key].rank, str(key)))
         self._dirty.update(dict.fromkeys(claims))
+        self._together.touch((address,))
         if not claims:
             self._claims.pop(address, None)
             self._grants.pop(address, None)
@@ -233,7 +279,7 @@ class Translator:
 
     def _local(self, wish: Wish) -> tuple[Endpoint, ...]:
         """Return the endpoints of `wish` on this node that take new connections."""
-        here = [it for it in self._endpoints.get(wish.service, _NOBODY) if it.node == self._terms.node]
+        here = [it for it in self.endpoints(wish.service) if it.node == self._terms.node]
         return active(here)
 
     # Load balancers
@@ -259,7 +305,7 @@ class Translator:
     def _balancers(
         self, wish: Wish, version: int, bind_to: tuple[str, ...], problems: list[Problem]
     ) -> Iterator[LoadBalancer]:
-        endpoints = self._local(wish) if wish.only_local else self._endpoints.get(wish.service, _NOBODY)
+        endpoints = self._local(wish) if wish.only_local else self.endpoints(wish.service)
         for port in wish.ports:
             backends, why = backends_of(endpoints, port, version)
             if why:
@@ -274,3 +320,12 @@ class Translator:
                 backends=backends,
                 places=places_of(wish.owner),
             )
+
+
+def _with(
+    found: PersistentMap[Hashable, tuple[T, ...]], key: Hashable, values: tuple[T, ...]
+) -> PersistentMap[Hashable, tuple[T, ...]]:
+    """Return a map in which `key` has `values`, and is not in it without any."""
+    if found.get(key, ()) == values:
+        return found
+    return found.with_item(key, values) if values else found.without(key)
