@@ -265,6 +265,23 @@ async def test_a_leader_whose_machine_slept_leads_no_more() -> None:
         assert rig.node.state.holdings == {}
 
 
+async def test_heartbeats_put_the_timer_off_before_it_goes_off_in_vain() -> None:
+    rig = Rig()
+    async with rig.running():
+        rig.driver.do("fitness", lambda node, now: node.offer((Offer(group="g"),), now))
+        rig.disk.turns.put(None)
+        rig.receive(HEARTBEAT)
+        await rig.until(2)
+        armed: list[float] = []
+        for number in range(2, 12):
+            rig.clock.time += rig.node.timing.heartbeat_seconds
+            rig.receive(evolve(HEARTBEAT, round=number))
+            await wait_all_tasks_blocked()
+            assert rig.clock.time < rig.driver._sleeping_until <= rig.node.deadline
+            armed.append(rig.driver._timer.deadline)
+    assert 1 < len(set(armed)) < len(armed)  # not at each of them
+
+
 async def test_a_late_loop_reads_before_it_stands() -> None:
     """A loop that did not run for long finds the heartbeat that it missed in the socket, and stays a follower."""
     node = Node(

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol
 
 import anyio.lowlevel
-from anyio import CapacityLimiter, Event, create_task_group, move_on_after, to_thread
+from anyio import CancelScope, CapacityLimiter, Event, create_task_group, current_time, move_on_after, to_thread
 
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Outgoing, Ready, SoftState
@@ -27,6 +27,9 @@ logger = logging.getLogger("kubevip.raft")
 
 #: Longest sleep of the timer task; only a member that stands for nothing has no deadline.
 LONGEST_SLEEP_SECONDS = 3600.0
+
+#: The timer is put off when it would go off within so many heartbeats: not at each of them.
+PUT_OFF = 1.5
 
 #: A save that takes longer than this part of a promise makes votes late.
 LATE_SAVE = 0.5
@@ -81,6 +84,7 @@ class Driver:
         self._catches_up = False  # with what waited for the disk
         self._save_wanted, self._deadline_moved, self._saved = Event(), Event(), Event()
         self._sleeping_until = 0.0
+        self._timer = CancelScope()  # of that sleep
 
     def do(self, key: Hashable, action: Action) -> None:
         """Put something to the node: now, or when the disk has done its work.
@@ -118,8 +122,17 @@ class Driver:
             self._unsaved = ready
             self._save_wanted.set()
         self._changed(self.node.state)
-        if self.node.deadline < self._sleeping_until:
+        if self._sleeping_until:
+            self._follow_deadline()
+
+    def _follow_deadline(self) -> None:
+        """Have the timer task wake up sooner, or before it would wake up in vain: each heartbeat puts it off."""
+        deadline, now = self.node.deadline, self._clock.now()
+        if deadline < self._sleeping_until:
             self._deadline_moved.set()
+        elif now < self._sleeping_until < min(deadline, now + PUT_OFF * self.node.timing.heartbeat_seconds):
+            self._timer.deadline = current_time() + min(deadline - now, LONGEST_SLEEP_SECONDS)
+            self._sleeping_until = deadline
 
     async def _save(self, limiter: CapacityLimiter) -> None:
         while True:
@@ -156,16 +169,16 @@ class Driver:
                 self.do("tick", _tick)
 
     async def _sleep_until_deadline(self) -> float:
-        """Sleep until the deadline of now, or until it comes sooner; return when it was."""
+        """Sleep until the deadline, wherever it moves meanwhile; return when it was."""
         self._deadline_moved = Event()
-        self._sleeping_until = deadline = self.node.deadline
-        left = min(deadline - self._clock.now(), LONGEST_SLEEP_SECONDS)
+        self._sleeping_until = self.node.deadline
+        left = min(self._sleeping_until - self._clock.now(), LONGEST_SLEEP_SECONDS)
         if left > 0:
-            with move_on_after(left):
+            with move_on_after(left) as self._timer:
                 await self._deadline_moved.wait()
         else:
             await anyio.lowlevel.checkpoint()
-        self._sleeping_until = 0.0
+        deadline, self._sleeping_until = self._sleeping_until, 0.0
         return deadline
 
 
