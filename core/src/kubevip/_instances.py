@@ -37,6 +37,7 @@ class Instances:
         self.registry = registry
         self._known: dict[InstanceKey, Looked] = {}
         self._positions: dict[InstanceKey, int] = {}
+        self._claimed: dict[str, Instance] = {}
 
     def look_up(self, kind: Kind, name: str, places: Places, *path: str | int) -> Looked:
         """Return the instance that is called `name` at `path`; one that is not configured has an empty section."""
@@ -60,6 +61,11 @@ class Instances:
             config: object = structure(section, provider.config)
         except ConfigError as error:
             return Looked(problems=tuple(error.problems))
+        claim: str = provider.claims(config) if provider.claims is not None else ""
+        if claim and (first := self._claimed.setdefault(claim, instance)) is not instance:
+            had = f"{first.kind.value} {first.name!r} at {first.section.places.root}"
+            message = f"{claim} is that of {had}, and has one holder; name another one here, or use {first.name!r}"
+            return Looked(problems=(section.places.problem(message),))
         return Looked(
             found=ResolvedInstance(
                 kind=instance.kind, name=instance.name, provider=provider, config=config, places=section.places

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kubevip._machine import Machine
-    from kubevip._model import AgentItem, Group, LoadBalancer, Problem, VirtualIP
+    from kubevip._model import AgentItem, Desired, Group, LoadBalancer, Problem, VirtualIP
     from kubevip._options import Options
     from kubevip._plugins import PluginRegistry
     from kubevip._resolved import Resolved, ResolvedInstance
@@ -93,6 +93,7 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
             raise
         node, is_here = resolved.members[0].name, False
     surveyor = _Surveyor(options, resolved, node, machine)
+    foreseen = _foreseen(resolved, (loaded.base, loaded.file), registry)
     described = surveyor.problems
     if not is_here:  # what a stranger lacks says nothing of the nodes
         described = [problem for problem in described if problem.severity is Severity.ERROR]
@@ -115,7 +116,7 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
         always=surveyor.always,
         agents=surveyor.agents,
         firewall=tuple(dict.fromkeys(surveyor.firewall)),
-        problems=tuple(in_file_order((*loaded.warnings, *resolved.problems, *described))),
+        problems=tuple(in_file_order((*loaded.warnings, *resolved.problems, *foreseen, *described))),
     )
 
 
@@ -215,6 +216,18 @@ class _Surveyor:
         self.firewall += description.firewall
         self.problems += _placed(description.problems, instance)
         return description.lines
+
+
+def _foreseen(resolved: Resolved, known: tuple[Desired, ...], registry: PluginRegistry) -> Iterator[Problem]:
+    """Yield what would be wrong with all that a source will publish: of each source, since each has its own place."""
+    for instance in resolved.of_kind(Kind.SOURCE):
+        if (foresee := instance.provider.foresee) is None:
+            continue
+        desired: Desired = foresee(instance.config)
+        for problem in resolve((*known, desired), registry).problems:
+            if problem not in resolved.problems:
+                place = problem.place if problem.place.line else instance.places.at(*problem.place.path)
+                yield evolve(problem, place=place)
 
 
 def _placed(problems: Iterable[Problem], instance: ResolvedInstance) -> Iterator[Problem]:

@@ -276,6 +276,11 @@ class Provider(Generic[ConfigT, ServiceT_co]):
 
     Asked only when no file was named, the usual one is not there, and `--plugins` names the plugin.
     """
+    claims: Callable[[ConfigT], str] | None = None
+    """What an instance has to itself ("Lease kube-system/x"), "" for nothing: another that claims it is refused."""
+    foresee: Callable[[ConfigT], Desired] | None = None
+    """Sources: what it will name whatever it reads, for `kubevip check` and `plan`: its own elections and groups, and
+    an item that stands for all of its kind. Problems of these whose places have no line are placed in its section."""
     cleanup: Callable[[str, Path], Sequence[str]] | None = None
     """`cleanup(instance, state_dir)` removes what a process of that instance left behind that no longer runs.
 

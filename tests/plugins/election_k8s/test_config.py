@@ -66,13 +66,13 @@ def outlook() -> Outlook:
 
 def test_a_plan_names_lease_time_spans_and_how_long_clients_wait() -> None:
     described = describe(LeaseConfig(), outlook())
-    assert described.lines == ("Lease kube-system/plndr-svcs-lock as n2, 5/3/1 s; node lost 6 s",)
+    assert described.lines == ("Lease kube-system/plndr-cp-lock as n2, 5/3/1 s; node lost 6 s",)
     assert described.problems == ()
 
 
 def test_a_plan_says_that_there_is_a_lease_for_each_group() -> None:
     (line,) = describe(evolve(LeaseConfig(), scope=Scope.SERVICE), outlook()).lines
-    assert line.startswith("a Lease for each group, like kube-system/plndr-svcs-lock as n2")
+    assert line.startswith("a Lease for each group, like kube-system/plndr-cp-lock as n2")
 
 
 def test_a_plan_warns_of_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from kubevip import Kind, Severity, structure
 from kubevip.errors import ConfigError
 from kubevip_election_k8s._config import LeaseConfig
-from kubevip_source_k8s._config import K8sSourceConfig, Mode, from_environment
+from kubevip_source_k8s._config import K8sSourceConfig, Mode
 from kubevip_source_k8s._description import describe
+from kubevip_source_k8s._environment import from_environment
 from kubevip_source_k8s._terms import terms_of
 from kubevip_source_k8s.plugin import K8S
 
@@ -29,6 +30,28 @@ def test_the_config_map_has_its_usual_name_and_announcing_is_asked_for() -> None
     config = structure(section, K8S.config)
     assert (config.config_map, config.announce) == ("plndr", ("address",))
     assert from_environment({}) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"vip_address": "10.0.0.9"}, "environment: vip_address: belongs to a configuration file, and there is none"),
+        ({"vip_singlenode": "true"}, "environment: vip_singlenode: belongs to a configuration file"),
+        ({"vip_arp": "maybe"}, 'environment: vip_arp: expected true or false, got "maybe"'),
+        ({"vip_configmap": "a b"}, "environment: vip_configmap: expected the name of a ConfigMap"),
+        ({"vip_interface": "a/b"}, "environment: vip_interface: expected the name of a network device"),
+    ],
+)
+def test_variables_of_the_control_plane_and_wrong_ones_are_refused(variables: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        section = from_environment({"vip_interface": "eth0", **variables})
+        assert section is not None
+        structure(section, K8S.config)
+    assert any(str(it).startswith(problem) for it in refused.value.problems)
+
+
+def test_a_variable_of_the_control_plane_that_says_no_is_passed_over() -> None:
+    assert from_environment({"vip_interface": "eth0", "vip_singlenode": "false", "lb_enable": ""}) is not None
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -84,6 +84,9 @@ def check_provider(provider: AnyProvider) -> None:
     _takes(provider, "open", "config, host")
     if provider.describe is not None:
         _takes(provider, "describe", "config, outlook")
+    for name in ("claims", "foresee"):
+        if getattr(provider, name) is not None:
+            _takes(provider, name, "config")
     if provider.cleanup is not None:
         _takes(provider, "cleanup", "instance, state_dir")
 

@@ -11,8 +11,8 @@ from kubevip import Duration
 from kubevip_election_k8s._lease_name import LeaseName, parse_lease_name
 from kubevip_election_k8s._timing import Timing
 
-#: kube-vip's name for the Lease of its services; that of its control plane is plndr-cp-lock.
-DEFAULT_LEASE = "kube-system/plndr-svcs-lock"
+#: kube-vip's name for the Lease of its control plane; that of its services, plndr-svcs-lock, is the source's.
+DEFAULT_LEASE = "kube-system/plndr-cp-lock"
 
 
 class Scope(enum.Enum):
@@ -27,7 +27,7 @@ def _check_lease(_: object, __: object, value: str) -> None:
 
 
 def _check_server(_: object, __: object, value: str | None) -> None:
-    if value is not None and not value.startswith(("https://", "http://")):
+    if value is not None and not value.startswith("https://"):  # a token would go in clear
         raise ValueError(f"expected a URL such as https://127.0.0.1:6443, got {value[:80]!r}")
 
 

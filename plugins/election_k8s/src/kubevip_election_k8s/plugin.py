@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from kubevip import Description, ElectionProvider, Host, Outlook, Provider, hookimpl
 from kubevip.abc import Election
-from kubevip_election_k8s._config import LeaseConfig
+from kubevip_election_k8s._config import LeaseConfig, Scope
 
 
 @asynccontextmanager
@@ -26,12 +26,18 @@ def describe_lease(config: LeaseConfig, outlook: Outlook) -> Description:
     return describe(config, outlook)
 
 
+def claims_lease(config: LeaseConfig) -> str:
+    """Say which Lease has one holder for all that name it; Leases of single groups are named after these."""
+    return f"Lease {config.lease}" if config.scope is Scope.LEASE else ""
+
+
 K8S = Provider(
     name="k8s",
     summary="Whoever holds a Lease of Kubernetes holds the virtual IPs",
     config=LeaseConfig,
     open=open_lease,
     describe=describe_lease,
+    claims=claims_lease,
 )
 
 

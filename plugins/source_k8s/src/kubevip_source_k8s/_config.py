@@ -1,19 +1,15 @@
-"""Configuration of the source, and what the environment of a Pod says instead of a file."""
+"""Configuration of the source, and which namespace a Pod is in."""
 
 from __future__ import annotations
 
 import enum
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from kubevip import Section
 from kubevip_source_k8s._services import KUBE_VIP_CLASS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Where Kubernetes tells a Pod which namespace it is in.
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -45,6 +41,38 @@ class EndpointsFrom(enum.Enum):
     ENDPOINTS = "endpoints"
 
 
+#: RFC 1123, as the API server checks names: of a namespace a label, of other objects a subdomain.
+_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_SUBDOMAIN = rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*"
+
+
+def _check_namespaces(_: object, __: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if not re.fullmatch(_LABEL, name):
+            raise ValueError(f'expected names of namespaces (1-63 of a-z, 0-9, "-"), got "{name[:80]}"')
+
+
+def _check_config_map(_: object, __: object, name: str) -> None:
+    if not re.fullmatch(_SUBDOMAIN, name):
+        raise ValueError(f'expected the name of a ConfigMap (a-z, 0-9, "-", "."), got "{name[:80]}"')
+
+
+def _check_lease(_: object, __: object, lease: str | None) -> None:
+    if lease is not None and not re.fullmatch(rf"{_LABEL}/{_SUBDOMAIN}", lease):
+        raise ValueError(f'expected "NAMESPACE/NAME", such as {SERVICES_LEASE}, got "{lease[:80]}"')
+
+
+def _check_server(_: object, __: object, url: str | None) -> None:
+    if url is not None and not url.startswith("https://"):  # a token would go in clear
+        raise ValueError(f"expected a URL such as https://127.0.0.1:6443, got {url[:80]!r}")
+
+
+def _check_interface(_: object, __: object, name: str) -> None:
+    # the kernel takes 15 bytes without "/" and white space
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", name):
+        raise ValueError(f'expected the name of a network device (1-15 of a-z, 0-9, ".", "_", "-"), got "{name[:40]}"')
+
+
 @frozen(kw_only=True)
 class K8sSourceConfig:
     """What to read of a cluster, and what its addresses become."""
@@ -52,9 +80,9 @@ class K8sSourceConfig:
     mode: Mode = Mode.SERVICES
     """services: Services of type LoadBalancer. configmap: the entries of a ConfigMap in one namespace, as kube-vip's
     first cloud provider wrote them."""
-    namespaces: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = field(default=(), validator=_check_namespaces)
     """Where to look. Default: in all of them for services, in the Pod's own for configmap, which takes one."""
-    config_map: str = CONFIG_MAP
+    config_map: str = field(default=CONFIG_MAP, validator=_check_config_map)
     """Name of the ConfigMap whose key `plndr-services` is read."""
     balance: Balance | None = None
     """kube-proxy (default for services): the virtual IP alone, the cluster's own rules balance. kubevip (always for
@@ -67,7 +95,7 @@ class K8sSourceConfig:
     """Whether Services without a class are left alone; else they are served, too."""
     addresses: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks whose addresses may be asked for; default: all. Whoever may write Services may take any of them."""
-    interface: str = "auto"
+    interface: str = field(default="auto", validator=_check_interface)
     """Device of the addresses where a Service names none; auto: the one whose subnet holds the address."""
     announce: tuple[str, ...] = ("address", "arp")
     """The announcers, as for `virtualIPs`."""
@@ -76,7 +104,7 @@ class K8sSourceConfig:
     election: str | None = None
     """The election of that group, and of those that Services of the policy Local have each. Default: a Lease of the
     source's own; with `group`, the election that the group has."""
-    lease: str | None = None
+    lease: str | None = field(default=None, validator=_check_lease)
     """NAMESPACE/NAME of the source's own Lease. Default: kube-system/plndr-svcs-lock for services,
     NAMESPACE/plunder-lock for configmap."""
     endpoints: EndpointsFrom = EndpointsFrom.SLICES
@@ -89,7 +117,7 @@ class K8sSourceConfig:
     """A file of kubectl's format; default: the service account of the Pod."""
     context: str | None = None
     """One of its contexts; default: its current one."""
-    server: str | None = None
+    server: str | None = field(default=None, validator=_check_server)
     """URL of the API, in the place of the kubeconfig's."""
     tls_server_name: str | None = None
     """The name that the API's certificate has to bear, where it is not the URL's."""
@@ -141,22 +169,3 @@ def own_namespace(path: Path = NAMESPACE_FILE) -> str | None:
         return path.read_text().strip() or None
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def from_environment(environment: Mapping[str, str]) -> Section | None:
-    """Return the section that stands for kube-vip's variables where there is no configuration file.
-
-    `vip_interface`, `vip_configmap` and `vip_arp` are those of its service Pods; without any of them there is none.
-    """
-    if not any(environment.get(name) for name in ("vip_interface", "vip_configmap", "vip_arp")):
-        return None
-    is_announced = environment.get("vip_arp", "").lower() in ("1", "t", "true")
-    return Section(
-        provider="k8s",
-        data={
-            "mode": Mode.CONFIG_MAP.value,
-            "configMap": environment.get("vip_configmap") or CONFIG_MAP,
-            "interface": environment.get("vip_interface") or "auto",
-            "announce": ["address", "arp"] if is_announced else ["address"],
-        },
-    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from kubevip import Description, Place, Problem, Severity
+from kubevip import Description, Desired, LoadBalancer, Place, Problem, Severity, VirtualIP
 from kubevip_source_k8s._config import Mode
+from kubevip_source_k8s._terms import PLACES, terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,28 @@ def describe(config: K8sSourceConfig) -> Description:
         place = Place(file="", path=("kubeconfig",))
         problems.append(Problem(place=place, message=message, severity=Severity.WARNING))
     return Description(lines=tuple(_lines(config)), problems=tuple(problems))
+
+
+def foresee(config: K8sSourceConfig) -> Desired:
+    """Return an address, and a listener where kubevip balances, that stand for those of everything that is read."""
+    terms = terms_of(config, node="")
+    vip = VirtualIP(
+        name="of everything that is read",
+        address=ip_address("192.0.2.1"),  # RFC 5737: nobody's
+        group=terms.group,
+        interface=config.interface,
+        announcers=config.announce,
+        places=PLACES,
+    )
+    listener = LoadBalancer(
+        name=vip.name, protocol="tcp", proxy=config.proxy or "tcp", port=1, bind_to=(vip.name,), places=PLACES
+    )
+    return Desired(
+        instances=terms.instances,
+        groups=terms.groups,
+        vips=(vip,),
+        load_balancers=(listener,) if config.balances else (),
+    )
 
 
 def _lines(config: K8sSourceConfig) -> Iterator[str]:

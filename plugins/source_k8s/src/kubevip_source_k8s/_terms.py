@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubevip import Group, Instance, Kind, Section
+from kubevip import Group, Instance, Kind, Place, Places, Section
 from kubevip_source_k8s._translation import Terms
 
 if TYPE_CHECKING:
     from kubevip_source_k8s._config import K8sSourceConfig
+
+#: Where things are that no object of the cluster asks for; the lines of its section are not the source's to know.
+PLACES = Places(root=Place(file="source k8s"))
 
 #: The source's own group and election, and the election of groups of one address each.
 OWN, OWN_LOCAL = "services", "services-local"
@@ -26,7 +29,7 @@ def terms_of(config: K8sSourceConfig, node: str) -> Terms:
         local_instances = (_election(OWN_LOCAL, config, scope="service"),)
         groups = (Group(name=group, election=OWN),)
     elif config.election is not None:
-        groups = (Group(name=group, election=config.election),)
+        groups = (Group(name=group, election=config.election, places=PLACES),)
     return Terms(
         node=node,
         group=group,
@@ -49,5 +52,6 @@ def source_name(config: K8sSourceConfig) -> str:
 
 
 def _election(name: str, config: K8sSourceConfig, **data: object) -> Instance:
-    section = Section(provider="k8s", data={"lease": config.own_lease, **data, **config.access})
+    lease = {"lease": config.own_lease}
+    section = Section(provider="k8s", data={**lease, **data, **config.access}, places=PLACES.below("lease"))
     return Instance(kind=Kind.ELECTION, name=name, section=section)

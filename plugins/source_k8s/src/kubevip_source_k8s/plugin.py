@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kubevip import Provider, hookimpl
-from kubevip_source_k8s._config import K8sSourceConfig, Mode, from_environment
+from kubevip_source_k8s._config import K8sSourceConfig, Mode
+from kubevip_source_k8s._environment import from_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from kubevip import Description, Host, Outlook, SourceProvider
+    from kubevip import Description, Desired, Host, Outlook, SourceProvider
     from kubevip.abc import ConfigSource
 
 
@@ -42,6 +43,13 @@ def describe_k8s(config: K8sSourceConfig, outlook: Outlook) -> Description:
     return describe(config)
 
 
+def foresee_k8s(config: K8sSourceConfig) -> Desired:
+    """Return what everything that is read will have in common."""
+    from kubevip_source_k8s._description import foresee
+
+    return foresee(config)
+
+
 K8S = Provider(
     name="k8s",
     summary="Read virtual IPs from Services or from ConfigMaps of a Kubernetes cluster",
@@ -49,6 +57,7 @@ K8S = Provider(
     open=open_k8s,
     describe=describe_k8s,
     default=from_environment,
+    foresee=foresee_k8s,
 )
 
 
