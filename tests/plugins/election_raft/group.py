@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 
 from attrs import define, frozen
 
 from kubevip_election_raft._entries import Entry, HardState, NoOp, Process, Saved, SetMembers
-from kubevip_election_raft._messages import Message, Offer
+from kubevip_election_raft._messages import Introduction, Message, Offer
 from kubevip_election_raft._node import Node
 from kubevip_election_raft._ready import Outgoing, Ready, SoftState
 from kubevip_election_raft._timing import DEFAULT, Timing
@@ -171,6 +172,13 @@ class Group:
         process = Process(name=sender, incarnation=1) if isinstance(sender, str) else sender
         return self.do(to, lambda node, now: node.step(process, message, now))
 
+    def meet(self, one: str, other: str) -> None:
+        """Let two nodes introduce themselves to each other, as they are now."""
+        introductions = {name: self[name].introduction for name in (one, other)}
+        for name, peer in ((one, other), (other, one)):
+            process, introduction = self[peer].process, introductions[peer]
+            self.do(name, partial(_meet, process, introduction))
+
     def stabilize(self) -> None:
         """Deliver until nothing is in flight; takes no time."""
         while self.in_flight:
@@ -215,6 +223,10 @@ class Group:
         incarnation = member.node.process.incarnation + 1
         self.members[name] = Member(self._new_node(name, incarnation, member.disk), member.disk)
         self.offer(name, fitness)
+
+
+def _meet(process: Process, introduction: Introduction, node: Node, now: float) -> Ready:
+    return node.meet(process, introduction, now)
 
 
 def fresh(term: int = 0, vote: str | None = None, promise_seconds: float = 0.0) -> Saved:

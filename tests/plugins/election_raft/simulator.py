@@ -3,7 +3,8 @@
 What it does to the group: messages dropped, delayed, reordered and duplicated; links cut in one or both directions;
 crashes that lose what was not synced; pauses; clocks at rates up to 8.3 % off; slow disks; members with other timings;
 false and true hints that a connection ended; keepers that say goodbye; graceful stops, moves, resignations, changes of
-fitness; members that vote and hold nothing; one that never comes back.
+fitness; members that vote and hold nothing; one that never comes back; members that start late, and one whose disk is
+lost while the group lives, and which an operator replaces.
 
 What must hold after every step:
 - election safety: at most one leader a term (Raft thesis 3.2);
@@ -37,7 +38,8 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from kubevip_election_raft._entries import Command, MemberRecord, Process, Saved
+from kubevip_election_raft._entries import Command, HardState, MemberRecord, Process, Saved
+from kubevip_election_raft._epoch import members_of
 from kubevip_election_raft._messages import (
     AppendResponse,
     Goodbye,
@@ -95,6 +97,7 @@ class Weather:
     harms: tuple[str, ...] = HARMS
     bystanders: int = 0  # members that vote and stand for nothing, as witnesses do
     loses_one: bool = False  # for good; not the bystander
+    latest_start: float = 0.0  # of a machine
 
 
 def draw_weather(rng: Random) -> Weather:
@@ -112,7 +115,10 @@ def draw_weather(rng: Random) -> Weather:
         is_reckless=rng.random() < 0.4,
         groups=rng.choice((1, 2, 3)),
         bystanders=rng.choice((0, 0, 1)),
+        latest_start=rng.choice((0.0, 0.0, 1.5)),
     )
+    if rng.random() < 0.25 and not weather.mixed_timing:
+        return evolve(weather, harms=(*(harm for harm in HARMS if harm != "reshape"), "wipe", "wipe", "wipe"))
     if weather.bystanders and not weather.mixed_timing and rng.random() < 0.5:  # a majority of the members is left
         return evolve(weather, loses_one=True, harms=tuple(harm for harm in HARMS if harm != "reshape"))
     return weather
@@ -162,6 +168,16 @@ class Machine:
     is_bystander: bool = False
     is_lost: bool = False
 
+    @property
+    def birth(self) -> int:
+        """What its state file was made with; 0 without one."""
+        return self.disk.hard_state.birth
+
+    @property
+    def is_born(self) -> bool:
+        """Whether what it has on its disk names it as a member with this very disk."""
+        return any(record.name == self.name and record.birth == self.birth != 0 for record in members_of(self.disk))
+
     def local(self, real: float) -> float:
         """Return what the clock of this machine shows."""
         return self.offset + self.rate * real
@@ -204,7 +220,7 @@ class World:
         self._agreed_to: defaultdict[tuple[str, int], set[str]] = defaultdict(set)  # by member and term: pre-votes
         self._answered_at: defaultdict[str, dict[str, float]] = defaultdict(dict)  # by leader and follower
         self.groups = tuple(f"g{number + 1}" for number in range(self.weather.groups))
-        self.has_good_network = False
+        self.has_good_network = self._has_wiped = False
         self.terms_led = 0
         names = [f"n{number + 1}" for number in range(self.weather.members)]
         self.machines = {name: self._new_machine(name) for name in names}
@@ -224,7 +240,7 @@ class World:
         :raises ViolationError: naming the seed and what does not hold.
         """
         for machine in self.machines.values():
-            self._start(machine)
+            self.at(self.rng.uniform(0.0, self.weather.latest_start), partial(self._start, machine))
         moment = 0.0
         while (moment := moment + self.rng.expovariate(self.weather.faults_per_second)) < self.weather.seconds:
             self.at(moment, self._do_harm)
@@ -253,19 +269,25 @@ class World:
         machine.incarnation += 1
         machine.is_syncing = False
         machine.queue.clear()
+        if not machine.birth:  # saved before anything else
+            machine.disk = Saved(hard_state=HardState(birth=self.rng.getrandbits(40) + 1))
         machine.node = (RecklessNode if self.weather.is_reckless else Node)(
-            process=Process(name=machine.name, incarnation=machine.incarnation),
+            process=Process(name=machine.name, incarnation=machine.incarnation, birth=machine.birth),
             members=tuple(self.machines),
             timing=machine.timing,
             saved=machine.disk,
             rng=Random(self.rng.random()),
             now=machine.local(self.now),
+            asks=True,
         )
         machine.withdrawing.clear()
         if self._prepare is not None:
             self._prepare(machine.node)
         self._note(machine, "starts with %s", machine.disk.hard_state)
         self._do(machine, self._become(machine))
+        for name in self.machines:
+            if name != machine.name:
+                self.at(self.now + self._delay(), partial(self._greet, machine, machine.incarnation, name, 0))
 
     def _become(self, machine: Machine) -> Callable[[Node, float], Ready]:
         offers = tuple(Offer(group=group, fitness=machine.fitness) for group in self.groups if not machine.is_bystander)
@@ -382,6 +404,40 @@ class World:
                 self._answered_at[to][sender.name] = self.now
             self._do(machine, lambda node, now: node.step(sender, message, now))
 
+    def _greet(self, machine: Machine, incarnation: int, name: str, connected: int) -> None:
+        """Let a machine and another one introduce themselves when it connects: again and again until it is welcome.
+
+        `connected`: the incarnation of the other one that it is connected to; 0 for none.
+        """
+        if machine.incarnation != incarnation or machine.node is None:
+            return
+        other, pause = self.machines[name], self.rng.uniform(0.03, 0.12)
+        is_welcome = other.node is not None and machine.name in other.node.peers
+        if not is_welcome or connected != other.incarnation:
+            connected = 0
+        is_cut = bool({(machine.name, name), (name, machine.name)} & self._blocked)
+        if other.node is None or is_cut or name not in machine.node.peers or other.frozen_until > self.now:
+            pass
+        elif connected:
+            pause = 0.3
+        else:
+            self._introduce(machine, other)
+            self._introduce(other, machine)
+            connected = other.incarnation if is_welcome else 0
+        self.at(self.now + pause, partial(self._greet, machine, incarnation, name, connected))
+
+    def _introduce(self, machine: Machine, other: Machine) -> None:
+        """Let one machine hear how another one introduces itself now, a little later."""
+        assert machine.node is not None
+        process, introduction, incarnation = machine.node.process, machine.node.introduction, other.incarnation
+
+        def meet() -> None:
+            if other.incarnation == incarnation:
+                self._note(other, "meets %s: %s", process, introduction)
+                self._do(other, lambda node, now: node.meet(process, introduction, now))
+
+        self.at(self.now + self._delay(), meet)
+
     @property
     def _loss(self) -> float:
         return 0.0 if self.has_good_network else self.weather.loss
@@ -404,8 +460,8 @@ class World:
     def heal(self) -> None:
         """End all faults: from now on the network is good and every member runs, but for the one that is lost."""
         self.has_good_network = True
-        if self.weather.loses_one:
-            lost = self.rng.choice([machine for machine in self.machines.values() if not machine.is_bystander])
+        lost = self.rng.choice([machine for machine in self.machines.values() if not machine.is_bystander])
+        if self.weather.loses_one and self._can_spare(lost):
             self._crash(lost)
             lost.is_lost = True
         self._blocked.clear()
@@ -448,6 +504,40 @@ class World:
         for other in self.machines.values():
             self._start(other)
         self._note(machine, "and all others run, and all links work")
+
+    def _can_spare(self, machine: Machine) -> bool:
+        """Return whether the group can do without what a machine has on its disk."""
+        others = [other for other in self.machines.values() if other is not machine and other.is_born]
+        return len(others) > len(self.machines) // 2
+
+    def _wipe(self, machine: Machine) -> None:
+        """Lose the disk of a machine while most others have theirs; an operator has it replaced then."""
+        if not self._can_spare(machine) or self._has_wiped:
+            return
+        self._has_wiped = True
+        self._crash(machine)
+        self._note(machine, "loses its disk")
+        machine.disk = Saved()
+        self.at(self.now + self.rng.uniform(0.0, 0.1), partial(self._start, machine))
+        began = self.now + self.rng.uniform(0.2, 1.0)
+        for turn in range(12):
+            self.at(began + turn * 0.25, partial(self._replace, machine))
+
+    def _replace(self, machine: Machine) -> None:
+        """Have whoever leads take the next step towards a machine with its new disk."""
+
+        def change(node: Node, now: float) -> Ready:
+            births = {record.name: record.birth for record in node.records}
+            if births.get(machine.name, -1) in (0, machine.birth):
+                return node.tick(now)
+            is_removal = machine.name in births
+            answer = node.change_members(MemberRecord(name=machine.name), is_removal=is_removal, now=now)
+            self._note(machine, "is to be replaced (removal: %s): %s", is_removal, answer.refusal or "yes")
+            return node.tick(now)
+
+        for leader in self.machines.values():
+            if leader.node is not None and leader.node.state.role is Role.LEADER and machine.node is not None:
+                self._do(leader, change)
 
     def _stop(self, machine: Machine) -> None:
         """Stop gracefully: be relieved, withdraw what is left, release, give leadership away, end; come back."""

@@ -40,6 +40,7 @@ from kubevip_election_raft._messages import (
     Claim,
     Goodbye,
     InstallSnapshot,
+    Introduction,
     MembersRequest,
     MembersResponse,
     MoveRequest,
@@ -71,6 +72,12 @@ refusals = st.lists(st.builds(Refusal, group=names, wait_seconds=seconds), max_s
 placed = st.builds(Placed, group=names, process=st.none() | processes, why=names)
 records = st.builds(
     MemberRecord, name=names, address=names, port=st.integers(0, 65535), is_witness=st.booleans(), birth=counts
+)
+introductions = st.builds(
+    Introduction,
+    has_state=st.booleans(),
+    members=st.lists(records, max_size=3).map(tuple),
+    members_index=counts,
 )
 commands = st.one_of(
     st.builds(SetMembers, members=st.lists(records, max_size=3).map(tuple)),
@@ -137,8 +144,8 @@ payloads = st.one_of(
     st.builds(MoveResponse, request=counts, refusal=names),
     st.builds(MembersRequest, request=counts, member=records, is_removal=st.booleans()),
     st.builds(MembersResponse, request=counts, refusal=names, wait_seconds=seconds),
-    st.builds(Hello, to=names, members=name_lists, software=names),
-    st.builds(Welcome, refusal=names, software=names),
+    st.builds(Hello, to=names, software=names, introduction=st.none() | introductions),
+    st.builds(Welcome, refusal=names, software=names, introduction=st.none() | introductions),
     st.just(Ping()),
 )
 frames = st.builds(Frame, cluster=names, sender=processes, message=payloads)

@@ -23,6 +23,7 @@ from kubevip_election_raft import _election, _instance, _questions
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
 from kubevip_election_raft._driver import Action
 from kubevip_election_raft._election import RaftElection
+from kubevip_election_raft._introductions import Membership
 from kubevip_election_raft._messages import MoveRequest
 from kubevip_election_raft._storage import StorageError
 from kubevip_election_raft.plugin import RAFT
@@ -99,12 +100,14 @@ class Rig:
         self.elections: dict[str, RaftElection] = {}
         self.stands: dict[str, Stand] = {}
         self.wills: dict[str, bytes] = {}
+        self.chance = ""  # another one draws other numbers
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
             for member in self.config.members:
-                own = evolve(host(self.folder, member.name), will=partial(self._keep_will, member.name))
+                rng, will = Random(member.name + self.chance), partial(self._keep_will, member.name)
+                own = host(self.folder, member.name, will=will, rng=rng)
                 election = await stack.enter_async_context(RAFT.open(self.config, own))
                 assert isinstance(election, RaftElection)
                 self.elections[member.name] = election
@@ -129,6 +132,18 @@ class Rig:
         await until(lambda: all(election.status()["quorum"] == "3/3" for election in self.elections.values()))
         await sleep(TIMING.promise + 2 * TIMING.heartbeat)
         return holder
+
+
+def knows_all(election: RaftElection) -> bool:
+    """Return whether a member has on its disk which disk everybody has, as all agreed."""
+    if election._driver is None:
+        return False
+    node = election._driver.node
+    return node._log.saved >= node.state.agreed.members_index > 0 and all(record.birth for record in node.records)
+
+
+def membership_of(election: RaftElection) -> Membership | None:
+    return election._driver.node.membership if election._driver is not None else None
 
 
 async def until(test: Callable[[], Any]) -> None:
@@ -364,6 +379,74 @@ async def test_which_machine_a_member_is_is_agreed_when_it_is_heard(tmp_path: Pa
         assert len(births) == 3
 
 
+async def test_a_member_that_lost_its_disk_waits_until_it_is_replaced(tmp_path: Path) -> None:
+    """Scenario A 16: the others go on; it votes for nobody, says what to do, and is a member again afterwards."""
+    rig = Rig(tmp_path)
+    async with rig.running():
+        await until(lambda: all(knows_all(election) for election in rig.elections.values()))
+    (tmp_path / "n3" / "raft" / "state").unlink()
+    rig.chance = "2"
+    async with rig.running():
+        await until(lambda: "kubevip raft replace n3" in str(rig.elections["n3"].status().get("waiting")))
+        await until(lambda: rig.holders)
+        assert rig.holders != ["n3"]
+        assert membership_of(rig.elections["n3"]) is Membership.REPLACED
+        await until(lambda: "n3 has another disk than before" in str(rig.elections["n1"].status()["warnings"]))
+        assert await rig.elections["n1"].request("replace", {"name": "n3"})
+        await until(lambda: membership_of(rig.elections["n3"]) is Membership.MEMBER)
+        await until(lambda: rig.elections["n3"].status()["leader"])
+        assert "another disk" not in str(rig.elections["n1"].status()["warnings"])
+
+
+async def test_a_member_that_is_removed_while_it_is_away_is_told_and_can_be_taken_in_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        elections: dict[str, RaftElection] = {}
+
+        async def start(name: str, within: AsyncExitStack) -> None:
+            election = await within.enter_async_context(RAFT.open(rig.config, host(tmp_path, name)))
+            assert isinstance(election, RaftElection)
+            elections[name] = election
+            tasks.start_soon(Stand().run, election)
+
+        async with AsyncExitStack() as away:
+            for name in ("n1", "n2"):
+                await start(name, stack)
+            await start("n3", away)
+            await until(lambda: knows_all(elections["n3"]))
+        await elections["n1"].request("remove", {"name": "n3"})
+        await start("n3", stack)
+        await until(lambda: "removed from the group, as n" in str(elections["n3"].status().get("waiting")))
+        await until(lambda: "n3 is no member any more, and still runs" in str(elections["n1"].status()["warnings"]))
+        term = elections["n1"].status()["term"]
+        await sleep(2 * TIMING.promise)
+        assert elections["n1"].status()["term"] == term  # it disturbs nobody
+        fields = {"name": "n3", "address": "127.0.0.3", "port": int(rig.config.port)}
+        await elections["n2"].request("add", fields)
+        await until(lambda: "waiting" not in elections["n3"].status() and elections["n3"].status()["leader"])
+
+
+async def test_two_that_list_different_members_found_nothing_and_say_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raft = config(4)
+    ours, theirs = evolve(raft, members=raft.members[:3]), evolve(raft, members=(*raft.members[:2], raft.members[3]))
+    async with (
+        RAFT.open(ours, host(tmp_path, "n1")) as one,
+        RAFT.open(theirs, host(tmp_path, "n2")) as two,
+    ):
+        assert isinstance(one, RaftElection)
+        assert isinstance(two, RaftElection)
+        notice = "n2 lists n1, n2, n4; n1 lists n1, n2, n3: members found a group if their lists agree"
+        await until(lambda: notice in str(one.status()["warnings"]))
+        assert "n1 lists n1, n2, n3; n2 lists n1, n2, n4" in str(two.status()["warnings"])
+        assert [record.getMessage() for record in caplog.records].count(notice) == 1
+        await sleep(TIMING.promise)
+        assert membership_of(one) is membership_of(two) is Membership.ASKS
+
+
 async def test_a_change_of_fitness_does_not_displace_a_relief_that_waits_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,7 +537,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
         assert isinstance(election, SupportsPlacement)
         assert isinstance(election, SupportsFitness)
         assert isinstance(election, SupportsRelief)
-        await until(lambda: "refused" in str(election.status().get("waiting")))
+        await until(lambda: str(election.status().get("waiting")).count("refused") == 2)
         status = election.status()
         endpoints = [f"127.0.0.{number}:{settings.port}" for number in (2, 3)]
         assert status["waiting"] == f"waiting for 1 of n2 at {endpoints[0]} (refused), n3 at {endpoints[1]} (refused)"

@@ -119,6 +119,7 @@ def test_who_is_added_to_a_recovered_group_succeeds_the_others() -> None:
     group.advance(1.0)
     for name in ("n2", "n3"):
         refused: list[str] = []
+        group.meet(name, group.leaders[0])
 
         def add(node: Any, now: float, name: str = name, refused: list[str] = refused) -> Any:
             refused.append(node.change_members(MemberRecord(name=name), is_removal=False, now=now).refusal)

@@ -251,7 +251,7 @@ async def test_a_member_leaves_its_goodbye_and_takes_it_back_when_it_stops(
 ) -> None:
     settings = config(3, port=Port(port), insecure=not has_keys, pki=keys / "n1" if has_keys else None)
     two, wills = member("n2", port, keys) if has_keys else Peer("n2", port), Wills()
-    two.transport._identity = evolve(two.identity, cluster="default")
+    two.transport._identity = two.transport._greeter._identity = evolve(two.identity, cluster="default")
     async with two.running():
         async with RAFT.open(settings, host(tmp_path, "n1", will=wills, incarnation=7)):
             ((order, function), payload), *others = wills.left.items()

@@ -17,6 +17,7 @@ from attrs import evolve
 
 from kubevip_election_raft import _holder
 from kubevip_election_raft._entries import Entry, MemberRecord, Placement, Process
+from kubevip_election_raft._introductions import Introductions
 from kubevip_election_raft._messages import (
     Claim,
     Goodbye,
@@ -57,6 +58,8 @@ def test_schedules_are_of_every_kind() -> None:
     assert {weather.members for weather in drawn} == {3, 5}
     assert {weather.is_reckless for weather in drawn} == {True, False}
     assert {weather.skew for weather in drawn} == {0.0, 0.083}
+    assert {weather.latest_start for weather in drawn} == {0.0, 1.5}
+    assert {"wipe" in weather.harms for weather in drawn} == {True, False}
     assert {(weather.bystanders, weather.loses_one) for weather in drawn} == {(0, False), (1, False), (1, True)}
 
 
@@ -285,6 +288,23 @@ def changes_members_twice_within_a_promise(node: Node) -> None:
     )
 
 
+class _Hasty(Introductions):
+    """What a newcomer would know that asked nobody."""
+
+    group = None
+    is_complete = True
+
+    @property
+    def founders(self) -> tuple[MemberRecord, ...]:
+        return tuple(
+            evolve(record, birth=self._own.birth if record.name == self._own.name else 0) for record in self.listed
+        )
+
+
+def founds_a_group_without_asking(node: Node) -> None:
+    node.introductions.__class__ = _Hasty
+
+
 def stands_only_for_what_it_can_hold(node: Node) -> None:
     """As if a witness never led, not even when it alone is left with all that was agreed."""
     stand = node._stand
@@ -297,6 +317,16 @@ def stands_only_for_what_it_can_hold(node: Node) -> None:
 
     node._stand = hold_back  # type: ignore[method-assign]
 
+
+#: The disk of one of three is lost before all know all: only that it asks keeps it from voting twice.
+LOST_DISK = Weather(
+    is_reckless=True,
+    loss=0.1,
+    faults_per_second=20.0,
+    seconds=1.2,
+    groups=1,
+    harms=("wipe", "cut_off", "mend", "stand"),
+)
 
 RECKLESS = Weather(is_reckless=True, faults_per_second=8.0, groups=1)
 CRASHES = evolve(RECKLESS, harms=("crash_quickly", "crash_quickly", "cut_off", "mute", "stand", "move", "mend"))
@@ -358,6 +388,7 @@ LOG_DIFFERS = "leads without the committed|as committed, and others|and .* elsew
         (releases_what_is_still_up, None, TWO_HOLDERS),
         (believes_a_goodbye_for_every_run, LATE_GOODBYES, TWO_HOLDERS),
         (changes_members_twice_within_a_promise, RESHAPED, TWO_HOLDERS),
+        (founds_a_group_without_asking, LOST_DISK, LOG_DIFFERS),
         (votes_for_a_log_that_lacks_entries, LOST_ENTRIES, LOG_DIFFERS),
         (appends_without_looking_at_what_is_before, LOST_ENTRIES, LOG_DIFFERS),
         (stands_without_a_pre_vote, Weather(), "although no majority would vote"),

@@ -695,7 +695,7 @@ def test_a_member_with_another_birth_is_another_member() -> None:
     """It lost its disk, and with it its votes and entries: it counts for nothing until it is replaced."""
     group = Group(3)
     group.elect()
-    records = tuple(MemberRecord(name=name, birth=7) for name in group.names)
+    records = (MemberRecord(name="n1", birth=7), MemberRecord(name="n2", birth=7), MemberRecord(name="n3"))
     group.say("n2", "n3", append(9, Entry(term=9, index=3, command=SetMembers(members=records)), after=(1, 2)))
     stranger = Process(name="n1", incarnation=9, birth=8)
     known = Process(name="n1", incarnation=9, birth=7)

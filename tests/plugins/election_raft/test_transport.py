@@ -20,10 +20,11 @@ from kubevip_election_raft import _doorway, _transport
 from kubevip_election_raft._channel import PlainChannel
 from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, Hello, Payload, Ping, Welcome, encode
 from kubevip_election_raft._connection import Connection
+from kubevip_election_raft._entries import MemberRecord
 from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
-from kubevip_election_raft._messages import Message, MoveRequest, MoveResponse, Process
+from kubevip_election_raft._messages import Introduction, Message, MoveRequest, MoveResponse, Process
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._transport import Transport
 
@@ -55,11 +56,11 @@ class Peer:
     ) -> None:
         self.endpoints = {n: Endpoint(address=ip_address(f"127.0.0.{i}"), port=port) for i, n in enumerate(NAMES, 1)}
         self.name, self.received, self.lost = name, list[tuple[str, Payload]](), list[str]()
+        self.met = list[tuple[str, Introduction, str]]()
         self.identity = Identity(
             process=Process(name=name, incarnation=incarnation),
             cluster=cluster,
             own=self.endpoints[name],
-            members=NAMES,
             software="0.1.0",
         )
         self.transport = Transport(
@@ -70,6 +71,8 @@ class Peer:
             lost=self.lost.append,
             clock=lambda: 0.0,
             rng=Random(1),
+            introduce=lambda: Introduction(members=tuple(MemberRecord(name=n) for n in NAMES)),
+            met=lambda sender, introduction, source: self.met.append((sender.name, introduction, source)),
         )
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from attrs import field, frozen
 
 from kubevip_election_raft._entries import COUNT
-from kubevip_election_raft._messages import Message, Process
+from kubevip_election_raft._messages import Introduction, Message, Process
 from kubevip_election_raft._plain import ShapeError, parse, parse_dict, parse_name, to_plain
 
 #: The version that this code speaks, and those it understands.
@@ -39,12 +39,12 @@ class FrameError(ValueError):
 class Hello:
     """First frame of a connection, from the member that opened it: whom it means and what it is.
 
-    `members` are the names that its configuration lists; `software` is its version, for people.
+    `software` is its version, for people. Without an introduction nothing follows but a goodbye.
     """
 
     to: str
-    members: tuple[str, ...] = ()
     software: str = ""
+    introduction: Introduction | None = None
 
 
 @frozen(kw_only=True)
@@ -53,6 +53,7 @@ class Welcome:
 
     refusal: str = ""
     software: str = ""
+    introduction: Introduction | None = None
 
 
 @frozen(kw_only=True)

@@ -25,6 +25,7 @@ from kubevip_election_raft._config import DEFAULT_PORT
 from kubevip_election_raft._driver import Clock, Driver
 from kubevip_election_raft._entries import MemberRecord
 from kubevip_election_raft._messages import (
+    Introduction,
     Message,
     Offer,
     Process,
@@ -205,6 +206,11 @@ class RaftElection:
         # of one kind the newest says everything, but for a release, which speaks of its claims only
         about = message.claims if isinstance(message, Release) else ()
         self._driver.do((sender.name, type(message), about), lambda node, now: node.step(sender, message, now))
+
+    def met(self, sender: Process, introduction: Introduction, source: str) -> None:
+        """Take how a member, or somebody who wants to be one, introduced itself."""
+        assert self._driver is not None  # as above
+        self._driver.do((sender.name, "met"), lambda node, now: node.meet(sender, introduction, now, source))
 
     def lost(self, peer: str) -> None:
         """Take the hint that a connection from or to a peer ended."""

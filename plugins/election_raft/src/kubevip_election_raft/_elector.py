@@ -26,6 +26,7 @@ class Elector(Member):
     # Messages
 
     def _on_pre_vote(self, sender: Process, request: PreVoteRequest, now: float) -> None:
+        self._found(now)
         response = self._voter.pre_vote(request, self._wait_of(sender, now))
         if response.is_granted and self._role is Role.PRE_CANDIDATE:
             # Who has a newer log would refuse this member for ever (3.6.1), so there is nothing to be first in.
@@ -38,8 +39,10 @@ class Elector(Member):
         self._send(sender.name, response)
 
     def _on_vote(self, sender: Process, request: VoteRequest, now: float) -> None:
+        self._found(now)
         wait = self._wait_of(sender, now)
-        if request.is_succession:  # nobody sticks to a leader that is gone; only the silence after a start counts
+        if request.is_succession and self._voter.is_entitled:
+            # Nobody sticks to a leader that is gone; only the silence after a start counts.
             wait = max(self._voter.silent_until - now, 0.0)
         if request.term > self.term and wait == 0:
             self._adopt(request.term, None, now)
@@ -97,6 +100,8 @@ class Elector(Member):
 
     def _campaign(self, now: float, *, is_succession: bool = False) -> None:
         """Enter a new term as candidate, with one's own vote, which counts when it is on disk."""
+        if not self._standing.is_voter:
+            return
         if self._free_at > now:
             self._standing.at = self._free_at
             return
@@ -174,7 +179,12 @@ class Elector(Member):
         self._standing.wait(now + self.timing.promise_seconds, len(self.members))
 
     def _wait_of(self, candidate: Process, now: float) -> float:
-        """Return for how long `candidate` gets no vote: while a leader is heard, which this member may be itself."""
+        """Return for how long `candidate` gets no vote: while a leader is heard, which this member may be itself.
+
+        Whoever has no vote to give yet is asked again soon.
+        """
+        if not self._voter.is_entitled:
+            return self.timing.heartbeat_seconds
         wait = self._voter.wait_seconds(candidate.name, now)
         if self._leader is None:
             return wait

@@ -11,12 +11,11 @@ from kubevip_election_raft._sockets import Endpoint
 
 @frozen(kw_only=True)
 class Identity:
-    """Who a member is, of which cluster and epoch; where it listens, and whom its configuration lists."""
+    """Who a member is, of which cluster and epoch, and where it listens."""
 
     process: Process
     cluster: str
     own: Endpoint
-    members: tuple[str, ...]
     software: str
     epoch: int = 0
 

@@ -29,8 +29,9 @@ from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._keys import KeysError
 from kubevip_election_raft._last_will import LastWill
 from kubevip_election_raft._node import Node
+from kubevip_election_raft._notices import Notices
 from kubevip_election_raft._pace import measure_pace
-from kubevip_election_raft._ready import Outgoing, SoftState
+from kubevip_election_raft._ready import Outgoing, Ready, SoftState
 from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
 from kubevip_election_raft._storage import Storage
@@ -91,6 +92,10 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
         clock, later = Clock(), _Later()
         rng = Random(host.rng.getrandbits(64))
         birth = saved.hard_state.birth or rng.getrandbits(BIRTH_BITS) or 1
+        if not saved.hard_state.birth:  # on the disk before anybody hears of it
+            born = Ready(hard_state=evolve(saved.hard_state, birth=birth))
+            await to_thread.run_sync(storage.save, born)
+            saved = saved.after(born.hard_state, None, ())
         process = Process(name=own.name, incarnation=host.incarnation, birth=birth)
         members = tuple(member.name for member in config.members)
         endpoints = {m.name: Endpoint(address=m.address, port=config.port_of(m)) for m in config.members}
@@ -103,6 +108,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             now=clock.now(),
             stands_first=config.stand_first,
             seeds=_seeds(config),
+            asks=True,
         )
         if set(node.members) != set(members):
             logger.warning(
@@ -126,7 +132,6 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             process=process,
             cluster=config.cluster,
             own=endpoints[own.name],
-            members=members,
             software=__version__,
             epoch=node.epoch,
         )
@@ -142,9 +147,11 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
             rng=rng,
             digest=host.config_digest,
             superseded=later.note,
+            introduce=lambda: node.introduction,
+            met=election.met,
             seal=will.seal,
         )
-        known = node.records
+        known, notices = node.records, Notices()
 
         def follow_members() -> None:
             nonlocal known
@@ -162,6 +169,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
 
         def changed(state: SoftState) -> None:
             follow_members()
+            notices.look(node, endpoints[own.name], clock.now())
             election.changed(state)
 
         driver = Driver(node, clock=clock, disk=storage, send=send, changed=changed)

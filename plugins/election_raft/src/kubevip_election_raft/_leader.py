@@ -74,16 +74,21 @@ class Leader:
         else:
             self.beat_at = now + self._timing.ask_seconds
 
-    def answered(self, name: str, response: AppendResponse) -> float | None:
-        """Take an answer of this term into account; return when its round was sent, if that is known."""
+    def answered(self, name: str, response: AppendResponse, *, counts: bool) -> float | None:
+        """Take an answer of this term into account; return when its round was sent, if that is known.
+
+        :param counts: whether what it has on its disk counts for a majority.
+        """
         follower = self.followers[name]
         sent_at = self._sent.get(response.round)
         if sent_at is not None:
             follower.contact = max(follower.contact, sent_at)
             self.ends_at = self._when_it_ends()
         if response.matched is not None:
-            follower.matched = max(follower.matched, min(response.matched, self._log.last_index))
-            follower.next_index = max(follower.next_index, follower.matched + 1)
+            matched = min(response.matched, self._log.last_index)
+            follower.next_index = max(follower.next_index, matched + 1)
+            if counts:
+                follower.matched = max(follower.matched, matched)
         else:
             self._go_back(follower, response)
         return sent_at

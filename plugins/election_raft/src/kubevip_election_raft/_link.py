@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from anyio import CancelScope, Event, wait_writable
+from anyio import CancelScope, Event, move_on_after, wait_writable
 from attrs import define, field
 
 from kubevip_election_raft._connection import Connection
@@ -22,8 +22,8 @@ _TCP_INFO_RTT = struct.Struct("68xI")
 class Link:
     """Sends to one peer. `problem` says why it cannot: "refused", "no answer", "wrong CA", what the peer refuses.
 
-    `software` and `config` name what the peer says it runs. What cannot be sent at once waits in a short queue in which
-    a newer message replaces an older one of its kind.
+    `software` and `config` name what the peer says it runs. `is_refused`: it said that this member is not wanted.
+    What cannot be sent at once waits in a short queue in which a newer message replaces an older one of its kind.
     """
 
     name: str
@@ -32,9 +32,11 @@ class Link:
     problem: str = "not tried yet"
     software: str = ""
     config: str = ""
+    is_refused: bool = False
     scope: CancelScope = field(factory=CancelScope)
     _unsent: dict[type, bytes] = field(factory=dict[type, bytes])
     _wake: Event = field(factory=Event)
+    _knocked: Event = field(factory=Event)
 
     def send(self, *frames: tuple[type, bytes]) -> None:
         """Send frames of some kinds in one write, or as soon as the kernel has room; without a connection, not at all.
@@ -70,6 +72,16 @@ class Link:
             while not self.flush():
                 assert self.connection is not None  # or nothing waited
                 await wait_writable(self.connection.socket)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait before the next attempt; less if somebody knocks."""
+        self._knocked = Event()
+        with move_on_after(seconds):
+            await self._knocked.wait()
+
+    def knock(self) -> None:
+        """Note that the peer is there: it connected from its side."""
+        self._knocked.set()
 
     def end(self, problem: str) -> None:
         """Have no connection any more; what it held is lost."""

@@ -55,6 +55,11 @@ class Log:
         """Return whether a log that ends with `index` and `term` is at least as up to date as this one (3.6.1)."""
         return (term, index) >= (self.last_term, self.last_index)
 
+    def found(self, state: GroupState) -> None:
+        """Begin with `state`, which those that found a group agree on; nothing is in this log yet."""
+        assert self.last_index == 0
+        self.snapshot, self._is_snapshot_new = Snapshot(state=state), True
+
     # Growing
 
     def append(self, term: int, command: Command) -> Entry:

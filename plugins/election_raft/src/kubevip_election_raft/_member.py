@@ -16,6 +16,7 @@ from attrs import evolve
 from kubevip_election_raft._ballot import Ballot
 from kubevip_election_raft._entries import Entry, GroupState, MemberRecord, Place, Process, Saved
 from kubevip_election_raft._holder import Holder
+from kubevip_election_raft._introductions import Introductions, Membership, Met
 from kubevip_election_raft._leader import Leader
 from kubevip_election_raft._log import Log
 from kubevip_election_raft._messages import NOT_STANDING, Claim, Message, Offers, Release
@@ -42,6 +43,7 @@ class Member:
         now: float,
         stands_first: bool = False,
         seeds: Sequence[MemberRecord] = (),
+        asks: bool = False,
     ) -> None:
         """Start as a follower that keeps silent for one longest promise.
 
@@ -49,10 +51,16 @@ class Member:
         :param saved: what the last run of this member left on its disk.
         :param stands_first: stand before the others when the group forms; nothing more.
         :param seeds: what is known of `members` beyond their names.
+        :param asks: without state, vote only when it is known that no group exists (see `_introductions`).
         """
         self.process, self.members, self.timing = process, tuple(members), timing
         self.records = tuple(seeds) or tuple(MemberRecord(name=name) for name in self.members)
-        self._seeds = self.records
+        self._seeds, self._asks = self.records, asks
+        self.introductions = Introductions(process, self.records)
+        self._is_founder = any(
+            record.name == process.name and record.birth == process.birth for record in saved.snapshot.state.members
+        )
+        self.removed_by: str | None = None
         self.peers = Peers(name for name in self.members if name != process.name)
         self.offers = Offers(version=0)
         self._quorum = len(self.members) // 2 + 1
@@ -116,17 +124,45 @@ class Member:
         """Whether this member is one, as far as it knows."""
         return self.process.name in self.members
 
+    @property
+    def membership(self) -> Membership:
+        """What this member is to its group."""
+        own = self._own_record
+        if self.removed_by is not None:
+            return Membership.REMOVED
+        if self._is_new and self.introductions.group is None:
+            return Membership.ASKS
+        if own is None:
+            return Membership.STRANGER
+        if own.birth == self.process.birth or (own.birth == 0 and self._is_founder):
+            return Membership.MEMBER
+        return Membership.REPLACED if own.birth else Membership.UNBORN
+
+    @property
+    def _own_record(self) -> MemberRecord | None:
+        return next((record for record in self.records if record.name == self.process.name), None)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether it has no state, and nothing of a leader's log."""
+        return self._asks and not self._log.members()[1]
+
     def _configure(self) -> None:
         """Let the members be those that the log names last, committed or not (4.1)."""
         index, records = self._log.members()
         self.records = records or self._seeds
-        self.members = tuple(record.name for record in self.records)
+        before, self.members = self.members, tuple(record.name for record in self.records)
+        if not self._is_new:
+            self.introductions.forget(set(before) - set(self.members))  # they were those of members
         self._quorum = len(self.members) // 2 + 1
         others = [name for name in self.members if name != self.process.name]
         self.peers.set_names(others)
         self._holder.voters, self._holder.quorum = frozenset(self.members), self._quorum
         self._holder.members_index = self._voter.promises.members_index = index
-        self._standing.is_voter = self.is_member
+        # Who begins anew in a later epoch votes for those that were kept: it has given no vote in that one.
+        begins_anew = self.membership is Membership.STRANGER and not self._is_new and index == 0
+        self._voter.is_entitled = self.membership is Membership.MEMBER or begins_anew
+        self._standing.is_voter = self._voter.is_entitled and self.is_member
         if self.is_member:
             self._standing.position = self.members.index(self.process.name)
             self._standing.fitness = fitness_of(self.offers)
@@ -141,6 +177,56 @@ class Member:
         """Return whether `sender` is the member of its name, and not one that lost its disk (or another machine)."""
         record = next((record for record in self.records if record.name == sender.name), None)
         return record is not None and record.birth in (0, sender.birth)
+
+    def _is_born(self, sender: Process) -> bool:
+        """Return whether the log names this very `sender`, so that what is on its disk counts."""
+        return any(record.name == sender.name and record.birth == sender.birth for record in self.records)
+
+    # Newcomers, and those that were removed
+
+    def _found(self, now: float) -> None:
+        """Found the group, if this member is new and nobody of a majority has state: from now on it votes.
+
+        All that are listed are waited for as long as it is silent anyway, so that everybody knows the births of all.
+        """
+        if not self._is_new or (now < self._voter.silent_until and not self.introductions.is_complete):
+            return
+        founders = self.introductions.founders
+        if founders is None:
+            return
+        self._agreed = GroupState(members=founders)
+        self._log.found(self._agreed)
+        self._is_founder = True
+        self._configure()
+        if self._standing.at < now:
+            self._standing.wait(now)
+
+    @property
+    def _found_at(self) -> float:
+        """When this newcomer founds the group if nothing happens before; infinity if that is not to be expected."""
+        is_able = self._is_new and not self._voter.is_entitled and self.introductions.founders is not None
+        return self._voter.silent_until if is_able else math.inf
+
+    def _take_introduction(self, met: Met, now: float) -> None:
+        """Learn from how a member introduced itself: whether there is a group, and whether this member is in it."""
+        introduction, own = met.introduction, self.process.name
+        if self._is_new:
+            group = self.introductions.group
+            if group is None:
+                self._found(now)
+            elif group.members:
+                # Others may have been replaced since, so they are heard whatever their birth.
+                seeds = tuple(record if record.name == own else evolve(record, birth=0) for record in group.members)
+                if seeds != self._seeds:
+                    self._seeds = seeds
+                    self._configure()
+            return
+        is_later = introduction.has_state and introduction.members_index > self._log.members()[0]
+        is_left_out = own not in {record.name for record in introduction.members}
+        if is_later and is_left_out and self.is_member and self._is_known(met.process):
+            self.removed_by = met.process.name
+            self._standing.is_voter = False
+            self._follow(None, now)
 
     # What is agreed
 

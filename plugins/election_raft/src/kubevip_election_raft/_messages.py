@@ -29,6 +29,23 @@ NOT_STANDING = -1
 _FITNESS = within(NOT_STANDING, 100)
 
 
+# Meeting
+
+
+@frozen(kw_only=True)
+class Introduction:
+    """What a member says of itself to each that it meets, before anything else.
+
+    `has_state`: it was part of a group, so there is one. Then `members` are those that its log names last, and
+    `members_index` is the newest entry that set them and is known to be agreed on; otherwise `members` are those that
+    its configuration lists.
+    """
+
+    has_state: bool = True
+    members: tuple[MemberRecord, ...] = ()
+    members_index: int = field(default=0, validator=COUNT)
+
+
 # Holding
 
 

@@ -20,12 +20,14 @@ from typing import assert_never
 from attrs import evolve
 
 from kubevip_election_raft._entries import Place, Placed, Process
+from kubevip_election_raft._introductions import Met
 from kubevip_election_raft._messages import (
     NOT_STANDING,
     AppendEntries,
     AppendResponse,
     Goodbye,
     InstallSnapshot,
+    Introduction,
     MembersRequest,
     MembersResponse,
     Message,
@@ -57,7 +59,7 @@ class Node(Replicator):
     @property
     def deadline(self) -> float:
         """When `tick` wants to be called, if nothing else happens before."""
-        moment = min(self._holder.beat_at, self._voter.promises.free_at)
+        moment = min(self._holder.beat_at, self._voter.promises.free_at, self._found_at)
         if self._leader is not None:
             return min(moment, self._leader.beat_at, self._leader.ends_at, self._place_at)
         if self._role is Role.FOLLOWER:
@@ -89,6 +91,7 @@ class Node(Replicator):
     def tick(self, now: float) -> Ready:
         """Do what is due."""
         self._notice(now)
+        self._found(now)
         if self._leader is not None:
             if now >= self._place_at or (self._placer is not None and self._gone(now) != self._placer.gone):
                 self._place_and_tell(now)
@@ -155,6 +158,24 @@ class Node(Replicator):
                 pass  # for the caller, who asked
             case _:
                 assert_never(message)
+        return self._finish(now)
+
+    @property
+    def introduction(self) -> Introduction:
+        """How this member introduces itself now, to each that it meets."""
+        if self._is_new:
+            return Introduction(has_state=False, members=self.introductions.listed)
+        return Introduction(members=self.records, members_index=self._agreed.members_index)
+
+    def meet(self, process: Process, introduction: Introduction, now: float, source: str = "") -> Ready:
+        """Take how a member introduced itself, or somebody who wants to be one.
+
+        :param source: the address that it came from, unless its name was proven.
+        """
+        self._notice(now)
+        met = Met(process=process, introduction=introduction, source=source, at=now)
+        self.introductions.note(met)
+        self._take_introduction(met, now)
         return self._finish(now)
 
     def saved(self, ready: Ready, now: float) -> Ready:

@@ -48,7 +48,9 @@ class Replicator(Elector):
         for peer in self.peers.values():  # who was never heard gets some time to be heard
             peer.alive_at = now if peer.heard_at == -math.inf else peer.heard_at
         self._members_since, self._leaving_members = math.inf, set()
-        self._propose(NoOp(), now)
+        records = self._with_births()
+        is_first = self._log.members()[0] == 0 and any(record.birth for record in records)  # whoever joins has to know
+        self._propose(SetMembers(members=records) if is_first or records != self.records else NoOp(), now)
         self._place(now)
         self._beat(self._leader, now)
 
@@ -146,7 +148,7 @@ class Replicator(Elector):
         peer = self.peers[sender.name]
         peer.alive_at = now
         peer.offers_version = max(peer.offers_version, response.offers_version)
-        sent_at = leader.answered(sender.name, response)
+        sent_at = leader.answered(sender.name, response, counts=self._is_born(sender))
         if sent_at is not None:
             peer.round_trip_seconds = now - sent_at
         if not self._advance(leader, now):
@@ -226,9 +228,19 @@ class Replicator(Elector):
             return MembersResponse(
                 request=0, refusal="its groups go elsewhere first", wait_seconds=self.timing.promise_seconds
             )
-        kept = tuple(record for record in self.records if record.name != member.name)
+        members = tuple(record for record in self.records if record.name != member.name)
+        if not is_removal:
+            birth = member.birth or self.introductions.birth_of(member, now)
+            members = (*members, evolve(member, birth=birth))
+        unborn = [record.name for record in members if not record.birth]
+        if self.process.birth and len(members) - len(unborn) <= len(members) // 2:
+            return MembersResponse(
+                request=0,
+                refusal=f"{', '.join(unborn)} was not heard yet, and the others would be no majority: start it first",
+                wait_seconds=self.timing.promise_seconds,
+            )
         self._leaving_members.discard(member.name)
-        self._propose(SetMembers(members=kept if is_removal else (*kept, member)), now)
+        self._propose(SetMembers(members=members), now)
         self._place(now)
         self._beat(leader, now)
         return MembersResponse(request=0)
@@ -245,13 +257,17 @@ class Replicator(Elector):
         is_settled = self._members_since < math.inf and self._log.members()[0] <= self._log.commit
         if self._leader is None or not is_settled:
             return
-        births = {name: peer.process.birth for name, peer in self.peers.items() if peer.process is not None}
-        births[self.process.name] = self.process.birth
-        records = tuple(
-            evolve(record, birth=births.get(record.name, 0)) if record.birth == 0 else record for record in self.records
-        )
+        records = self._with_births()
         if records != self.records:
             self._propose(SetMembers(members=records), now)
+
+    def _with_births(self) -> tuple[MemberRecord, ...]:
+        """Return the members with the births of those that were heard."""
+        births = {name: peer.process.birth for name, peer in self.peers.items() if peer.process is not None}
+        births[self.process.name] = self.process.birth
+        return tuple(
+            evolve(record, birth=births.get(record.name, 0)) if record.birth == 0 else record for record in self.records
+        )
 
     def _why_gone(self, process: Process, now: float) -> str:
         """Say why `process` is not there; "" when it is, or may be."""
@@ -322,6 +338,9 @@ class Replicator(Elector):
         elif self._role is not Role.FOLLOWER or self._leader_name != sender.name:
             self._follow(sender.name, now)
         self._voter.hear(sender.name, message.seconds, now)
+        if self.removed_by is not None:  # it was added again
+            self.removed_by = None
+            self._configure()
         self._standing.follow(message.heirs, now + message.seconds)
         if isinstance(message, InstallSnapshot):
             self._restore(message, now)

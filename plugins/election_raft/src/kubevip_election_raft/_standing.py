@@ -25,7 +25,7 @@ class Standing:
     """This member's place in the order of succession, and the time at which it stands.
 
     `fitness` is 0 (unfit) to 100, or NOT_STANDING. `position` is its place in the list of all members. `is_voter` is
-    whether it is one of them.
+    whether it is one of them, and has a vote.
     """
 
     def __init__(self, name: str, position: int, timing: Timing, rng: Random) -> None:
@@ -45,9 +45,9 @@ class Standing:
     @property
     def due(self) -> float:
         """When it stands for leader: later if it stands for no group, never if it has no vote."""
-        if self.is_candidate:
-            return self.at
-        return self.at + RESERVE_PROMISES * self._timing.promise_seconds if self.is_voter else math.inf
+        if not self.is_voter:
+            return math.inf
+        return self.at if self.is_candidate else self.at + RESERVE_PROMISES * self._timing.promise_seconds
 
     @property
     def first_heir(self) -> str | None:

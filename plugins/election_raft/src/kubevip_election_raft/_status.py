@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from kubevip import __version__
 from kubevip_election_raft._epoch import count_of
 from kubevip_election_raft._node import Node
+from kubevip_election_raft._notices import of_others, waits
 from kubevip_election_raft._ready import Role
 from kubevip_election_raft._sockets import Endpoint
 from kubevip_election_raft._transport import Transport
@@ -27,8 +28,8 @@ def describe_members(
     """Return leader, term, quorum ("2/3": how many answer, of how many) and a row for each member, JSON-compatible.
 
     `epoch` is how often the group was recovered. `refused` counts the connections that were turned away. `waiting`
-    says for whom a node without a leader waits, and why each does not answer, or that it waits to be added; absent
-    otherwise. `warnings` are those of this machine, then of the connections.
+    says for whom a node without a leader waits, and why each does not answer, or that it waits to be added or replaced,
+    or was removed; absent otherwise. `warnings` are those of this machine, of the connections, and of other members.
     """
     state, own = node.state, node.process.name
     rows: list[dict[str, object]] = []
@@ -63,11 +64,10 @@ def describe_members(
         "quorum": f"{len(node.members) - len(silent)}/{len(node.members)}",
         "members": rows,
         "refused": transport.refused_count,
-        "warnings": [*own_warnings, *transport.warnings],
+        "warnings": [*own_warnings, *transport.warnings, *of_others(node, now)],
     }
-    if not node.is_member:
-        address = endpoints[own].address
-        described["waiting"] = f"waiting to be added: on a member, kubevip raft add {own} --address {address}"
+    if wish := waits(node, endpoints[own]):
+        described["waiting"] = wish
         return described
     missing = len(node.members) // 2 + 1 - (len(node.members) - len(silent))
     if state.role is not Role.LEADER and state.leader is None and missing > 0:

@@ -36,11 +36,11 @@ from kubevip_election_raft._codec import (
 )
 from kubevip_election_raft._connection import Connection
 from kubevip_election_raft._doorway import Doorway
-from kubevip_election_raft._epoch import count_of
+from kubevip_election_raft._greeter import Greeter
 from kubevip_election_raft._identity import Identity
 from kubevip_election_raft._keyring import Keyring
 from kubevip_election_raft._link import Link
-from kubevip_election_raft._messages import Message, Process
+from kubevip_election_raft._messages import Introduction, Message, Process
 from kubevip_election_raft._mourner import Mourner
 from kubevip_election_raft._sockets import Endpoint, connect, new_connection, tune
 
@@ -52,6 +52,9 @@ HANDSHAKE_SECONDS = 0.5
 #: Pause before the next attempt; drawn from this range. None after a connection that had worked for some time.
 SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.03, 0.12
 LASTING_SECONDS = 1.0
+
+#: The pause is so many times longer for whoever was told that it is not wanted: it is none of the members (any more).
+REFUSED_TIMES = 12.0
 
 #: Said to every peer so often, whatever else is said; one that was silent for long is hung up on.
 PING_SECONDS, SILENCE_SECONDS = 1.0, 5.0
@@ -75,6 +78,8 @@ class Transport:
         rng: Random,
         digest: Callable[[], str] = str,
         superseded: Callable[[str, int], None] = lambda peer, epoch: None,
+        introduce: Callable[[], Introduction] = Introduction,
+        met: Callable[[Process, Introduction, str], None] = lambda sender, introduction, source: None,
         seal: str = "",
     ) -> None:
         """Prepare; nothing is opened yet.
@@ -83,11 +88,14 @@ class Transport:
         :param lost: called when a connection from or to a peer ended that had worked.
         :param digest: names the configuration that runs here now; peers are told.
         :param superseded: called with the name of a peer and its epoch when that is later than the one of here.
+        :param introduce: returns how this member introduces itself now.
+        :param met: called with how somebody did who is a peer, or has proven a name; or else with the address that it
+            came from, otherwise empty.
         :param seal: by which peers are to believe that this process is dead.
         """
         self._identity, self._keyring, self._digest = identity, keyring, digest
         self._receive, self._lost, self._clock, self._rng = receive, lost, clock, rng
-        self._superseded = superseded
+        self._greeter = Greeter(identity, introduce=introduce, met=met, superseded=superseded)
         self.links = {name: Link(name=name, endpoint=endpoint) for name, endpoint in peers.items()}
         self._heard_at: dict[str, float] = {}
         self._incoming: dict[str, Connection] = {}
@@ -177,7 +185,8 @@ class Transport:
                         channel = self._keyring.channel(is_server=False)
                         has_worked = await self._use(link, Connection(connection, channel))
                 if not (has_worked and self._clock() - began > LASTING_SECONDS):
-                    await sleep(self._rng.uniform(SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS))
+                    times = REFUSED_TIMES if link.is_refused else 1.0
+                    await link.rest(times * self._rng.uniform(SHORTEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS))
 
     async def _use(self, link: Link, connection: Connection) -> bool:
         """Connect, greet, and send until the connection ends; return whether it worked."""
@@ -212,8 +221,8 @@ class Transport:
             names = connection.peer_names
             if names is not None and link.name not in names:
                 return f"{', '.join(names) or 'nobody'} is there"
-            greeting = Hello(to=link.name, members=self._identity.members, software=self._identity.software)
-            connection.write(self._identity.encode(greeting))
+            link.is_refused = False
+            connection.write(self._identity.encode(self._greeter.hello(link.name)))
             reader, frames = Decoder(LARGEST_GREETING_BYTES), list[Frame]()
             while not frames:
                 data = await connection.read()
@@ -226,17 +235,7 @@ class Transport:
             return "no answer"
         except (ChannelError, FrameError) as error:
             return str(error)
-        answer = frames[0].message
-        if frames[0].cluster != self._identity.cluster:
-            return "wrong cluster"
-        if not isinstance(answer, Welcome):
-            return "no welcome"
-        if not answer.refusal and frames[0].sender.name != link.name:
-            return f"{frames[0].sender.name} is there"
-        if difference := self._compare_epochs(frames[0]):
-            return difference
-        link.software = answer.software
-        return answer.refusal
+        return self._greeter.take_welcome(frames[0], link)
 
     async def _wait_for_end(self, connection: Connection) -> None:
         try:
@@ -295,47 +294,19 @@ class Transport:
             if not data:
                 return []
             frames = decoder.feed(data)
-        refusal = self._refusal(frames[0], source, connection.peer_names)
-        connection.write(self._identity.encode(Welcome(refusal=refusal, software=self._identity.software)))
-        if refusal:
-            self._doorway.refuse(source, f"{refusal} (it says it is {frames[0].sender.name})")
+        welcome = self._greeter.take_hello(frames[0], self.links, source, connection.peer_names)
+        connection.write(self._identity.encode(welcome))
+        if welcome.refusal:
+            self._doorway.refuse(source, f"{welcome.refusal} (it says it is {frames[0].sender.name})")
             return []
         return frames
-
-    def _refusal(self, frame: Frame, source: str, proven: tuple[str, ...] | None) -> str:
-        """Say why whoever sent this first frame is not heard; "" if it is.
-
-        :param proven: the names that it has proven; without keys its address decides.
-        """
-        name = frame.sender.name
-        if proven is not None and name not in proven:
-            return f"its certificate is for {', '.join(proven) or 'nobody'}, not for {name}"
-        if frame.cluster != self._identity.cluster:
-            return "wrong cluster"
-        if not isinstance(frame.message, Hello):
-            return "no greeting"
-        if (link := self.links.get(name)) is None:
-            return f"{name} is not a member here (members: {', '.join(self._identity.members)})"
-        if proven is None and source != str(link.endpoint.address):
-            return f"{name} is at {link.endpoint.address} here, not at {source}"
-        if frame.message.to != self._identity.process.name:
-            return f"this is {self._identity.process.name}, not {frame.message.to}"
-        return self._compare_epochs(frame)
-
-    def _compare_epochs(self, frame: Frame) -> str:
-        """Say that a peer, which has proven who it is, is of another epoch; "" if it is not."""
-        own = self._identity.epoch
-        if frame.epoch == own:
-            return ""
-        if frame.epoch > own:
-            self._superseded(frame.sender.name, frame.epoch)
-            return "the group was recovered without it"
-        return f"epoch {count_of(frame.epoch)} is over: the group was recovered (epoch {count_of(own)})"
 
     async def _listen_to(self, sender: Process, connection: Connection, decoder: Decoder, frames: list[Frame]) -> None:
         if (older := self._incoming.get(sender.name)) is not None:
             older.hang_up()  # its reader ends; the newer one speaks for the peer
         self._incoming[sender.name] = connection
+        if (link := self.links.get(sender.name)) is not None:
+            link.knock()  # it is there
         self._heard_at[sender.name] = self._clock()
         try:
             while True:

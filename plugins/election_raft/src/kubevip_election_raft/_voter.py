@@ -2,6 +2,8 @@
 
 A voter refuses votes and pre-votes without looking at terms while it hears a leader (stickiness, Raft thesis 4.2.3),
 and for one longest promise after its start. What it promised does not matter for a vote: leading is not holding.
+
+Whoever is not `is_entitled` gives no vote at all: it may have given one before that it lost with its disk.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Voter:
         self.hard_state = hard_state
         self._promise_seconds = promise_seconds
         self.silent_until = now + max(hard_state.promise_seconds, promise_seconds)
+        self.is_entitled = True
         self.promises = Promises(silent_until=self.silent_until)
         self._log = log
         self._leader: str | None = None
@@ -80,7 +83,7 @@ class Voter:
         return PreVoteResponse(
             term=self.hard_state.term,
             asked=request.term,
-            is_granted=wait == 0 and request.term > self.hard_state.term and is_current,
+            is_granted=self.is_entitled and wait == 0 and request.term > self.hard_state.term and is_current,
             wait_seconds=wait,
         )
 
@@ -94,7 +97,8 @@ class Voter:
         :param wait: for how long no vote is given to `name`.
         """
         is_granted = (
-            wait == 0
+            self.is_entitled
+            and wait == 0
             and request.term == self.hard_state.term
             and self.hard_state.vote in (None, name)
             and self._log.is_behind(request.last_index, request.last_term)
