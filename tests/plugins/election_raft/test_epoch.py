@@ -32,7 +32,10 @@ from kubevip_election_raft._entries import (
 )
 from kubevip_election_raft._epoch import EPOCH_STEP, count_of, joining, members_of, recovered
 from kubevip_election_raft._instance import SupersededError
+from kubevip_election_raft._node import Node
+from kubevip_election_raft._ready import Ready
 from kubevip_election_raft._storage import Storage, StorageError
+from kubevip_election_raft._timing import DEFAULT
 from kubevip_election_raft.plugin import RAFT
 
 from .group import Group
@@ -132,6 +135,31 @@ def test_who_is_added_to_a_recovered_group_succeeds_the_others() -> None:
     group.crash("n1")
     group.advance(2.0)
     assert group.holders in (["n2"], ["n3"])
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_one_holds_alone_is_held_on_while_a_second_one_is_added(*, answers: bool) -> None:
+    """To the end of the lease that it had: if the second one does not answer by then, two are no majority."""
+    alone = begin("n1", saved=UNBORN)
+    joins = {name: joining(UNBORN, own=name, epoch=alone.hard_state.epoch, known=THREE) for name in ("n2", "n3")}
+    group = Group(disks={"n1": alone, **joins})
+    group.advance(1.0)
+    before = group["n1"].state.holdings["g"]
+    group.meet("n2", "n1")
+
+    def add(node: Node, now: float) -> Ready:
+        node.change_members(MemberRecord(name="n2"), is_removal=False, now=now)
+        return node.tick(now)
+
+    group.do("n1", add)
+    assert group["n1"]._quorum == 2
+    group.advance(0.1, delivers=False)
+    assert group["n1"].state.holdings["g"].tenure == before.tenure
+    assert group["n1"].state.holdings["g"].until <= group.now - 0.1 + DEFAULT.lease_seconds
+    group.advance(1.0, delivers=answers)
+    assert group.holders == (["n1"] if answers else [])
+    if answers:
+        assert group["n1"].state.holdings["g"].tenure == before.tenure
 
 
 def test_a_kept_member_joins_without_being_added() -> None:

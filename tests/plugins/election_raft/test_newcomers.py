@@ -8,13 +8,24 @@ import pytest
 from attrs import evolve
 
 from kubevip import Port
-from kubevip_election_raft._entries import Entry, HardState, MemberRecord, Process, Saved, SetMembers
+from kubevip_election_raft._entries import (
+    Entry,
+    GroupState,
+    HardState,
+    MemberRecord,
+    Process,
+    Saved,
+    SetMembers,
+    Snapshot,
+)
 from kubevip_election_raft._epoch import members_of
 from kubevip_election_raft._introductions import ASKING_SECONDS, MOST_STRANGERS, Introductions, Membership, Met
 from kubevip_election_raft._messages import (
     AppendEntries,
+    AppendResponse,
     Introduction,
     Offer,
+    PreVoteResponse,
     VoteRequest,
     VoteResponse,
 )
@@ -233,6 +244,37 @@ def test_who_is_no_member_waits_to_be_added_and_hears_whoever_is_one() -> None:
     assert waits(node, endpoint("n4")) == ("waiting to be added: on a member, kubevip raft add n4 --address 192.0.2.4")
 
 
+def test_what_a_member_has_on_its_disk_counts_only_when_the_log_names_that_disk() -> None:
+    node = newcomer(saved=Saved(snapshot=Snapshot(state=GroupState(members=(*born("n1", "n2"), THREE[2])))))
+    now = lead(node, "n2")
+    assert node.records == (*born("n1", "n2"), THREE[2])
+
+    def is_committed_with(sender: str) -> bool:
+        last = node._log.last_index
+        save(node, node.step(process(sender), AppendResponse(term=1, round=1, matched=last), now), now)
+        return node._log.commit == last
+
+    assert not is_committed_with("n3")
+    assert is_committed_with("n2")
+    for _ in range(2):  # the first heartbeat says where the group goes
+        now += DEFAULT.heartbeat_seconds
+        save(node, node.tick(now), now)
+    assert node.records == born("n1", "n2", "n3")
+    assert is_committed_with("n3")
+
+
+def test_who_is_alone_adds_a_second_one_only_when_that_is_there() -> None:
+    alone = newcomer(saved=Saved(snapshot=Snapshot(state=GroupState(members=born("n1")))))
+    now = lead(alone)
+    (second,) = listed("n2")
+    answer = alone.change_members(second, is_removal=False, now=now + P)
+    assert answer.refusal == "n2 was not heard yet, and the others would be no majority: start it first"
+    assert 0 < answer.wait_seconds <= P  # the command asks again
+    alone.meet(process("n2"), FRESH, now, "192.0.2.2")
+    assert alone.change_members(second, is_removal=False, now=now + P).refusal == ""
+    assert alone.records == born("n1", "n2")
+
+
 # Leaving
 
 
@@ -305,6 +347,23 @@ def member(name: str) -> Node:
     entry = Entry(term=3, index=1, command=SetMembers(members=born("n1", "n2", "n3")))
     filling = tuple(evolve(entry, index=index) for index in range(1, 5))
     return newcomer(name, saved=Saved(hard_state=HardState(term=3, birth=BIRTHS[name]), entries=filling))
+
+
+def save(node: Node, ready: Ready, now: float) -> None:
+    """Let a node's disk do what it has to."""
+    while ready.needs_disk:
+        ready = node.saved(ready, now)
+
+
+def lead(node: Node, *voters: str) -> float:
+    """Have a node elected by `voters`; return when."""
+    now = node.deadline
+    save(node, node.tick(now), now)
+    for voter in voters:
+        save(node, node.step(process(voter), PreVoteResponse(term=0, asked=1, is_granted=True), now), now)
+        save(node, node.step(process(voter), VoteResponse(term=1, asked=1, is_granted=True), now), now)
+    assert node.state.role is Role.LEADER
+    return now
 
 
 def endpoint(name: str) -> Endpoint:

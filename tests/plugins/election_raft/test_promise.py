@@ -195,9 +195,21 @@ def test_a_longer_promise_than_ever_is_saved_with_it() -> None:
     assert voter.hard_state.promise_seconds == 1.2
 
 
+def test_the_longest_promise_of_an_earlier_run_is_forgotten_when_it_is_certainly_over() -> None:
+    """The profile was shortened: whoever starts again before that keeps silent for as long once more."""
+    voter = voter_that_starts(HardState(promise_seconds=1.2), 100.0)
+    voter.settle(101.199)
+    assert voter.hard_state.promise_seconds == voter.longest_seconds == 1.2
+    voter.settle(101.2)
+    assert voter.hard_state.promise_seconds == voter.longest_seconds == P
+    voter.promise(A1, PromiseRequest(round=1, seconds=2.0, claims=()), {}, 102.0)
+    voter.settle(200.0)
+    assert voter.hard_state.promise_seconds == 2.0  # this run may have given it
+
+
 def holder_of_three(*, is_committed: bool = True) -> Holder:
     holder = Holder(A1, Timing(promise_seconds=P))
-    holder.voters, holder.quorum = frozenset("abc"), 2
+    holder.set_voters("abc", 0)
     holder.place("g", grant(5), RISE, is_committed=is_committed, now=10.0)
     return holder
 
@@ -372,7 +384,7 @@ def test_a_lease_is_over_before_the_promise_whatever_the_clocks_do(
 ) -> None:
     """Scenario A 13: real times; asked at 0, received after `travel`."""
     holder = Holder(A1, Timing(promise_seconds=seconds))
-    holder.voters, holder.quorum = frozenset("b"), 1
+    holder.set_voters("b", 0)
     holder.place("g", grant(1), RISE, is_committed=True, now=0.0)
     holder.ask(0.0)
     holder.answer("b", answer(1), 0.0)

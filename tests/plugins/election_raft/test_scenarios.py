@@ -224,6 +224,18 @@ def test_a_witness_that_alone_has_what_was_agreed_leads_until_the_others_have_it
     group.advance(4.0)
     assert group["n2"]._log.term_at(1) == 2
     assert group.holders == ["n2"]
+    assert group.leaders == ["n2"]  # it hands leading over as soon as somebody lacks nothing
+
+
+def test_a_leader_that_stands_for_nothing_any_more_hands_leading_to_one_that_lacks_nothing() -> None:
+    group = Group()
+    group.elect()
+    group.cut_off("n2")
+    group.offer("n1", None)
+    group.advance(0.1)
+    assert group.leaders == ["n3"]
+    group.advance(5.0)
+    assert (group.leaders, group.holders) == (["n3"], ["n3"])
 
 
 def test_a_member_that_stands_for_nothing_leaves_leading_to_those_that_stand() -> None:

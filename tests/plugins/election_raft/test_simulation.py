@@ -107,6 +107,12 @@ def keeps_silent_for_its_own_promise_only(node: Node) -> None:
     voter.silent_until = voter.promises.silent_until = silent_until
 
 
+def forgets_long_promises_before_they_are_over(node: Node) -> None:
+    """As if only the next start had to know how long a promise there was before this one."""
+    voter = node._voter
+    voter.hard_state = evolve(voter.hard_state, promise_seconds=node.timing.promise_seconds)
+
+
 def lets_others_be_released_with_its_own(node: Node) -> None:
     """As if a parked request were answered whatever else stands in its way."""
     promises = node._voter.promises
@@ -379,6 +385,7 @@ LOG_DIFFERS = "leads without the committed|as committed, and others|and .* elsew
         (counts_a_refusal, None, TWO_HOLDERS),
         (forgets_its_promises_at_a_restart, None, TWO_HOLDERS),
         (keeps_silent_for_its_own_promise_only, evolve(CRASHES, mixed_timing=True), TWO_HOLDERS),
+        (forgets_long_promises_before_they_are_over, evolve(CRASHES, mixed_timing=True), TWO_HOLDERS),
         (lets_others_be_released_with_its_own, None, TWO_HOLDERS),
         (does_not_bind_itself, None, TWO_HOLDERS),
         (promises_for_its_own_time, evolve(RECKLESS, mixed_timing=True), TWO_HOLDERS),

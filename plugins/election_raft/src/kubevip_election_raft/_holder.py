@@ -10,7 +10,7 @@ One request a heartbeat goes to every voter, for all groups together. It does no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from attrs import define, evolve, field
 
@@ -27,6 +27,7 @@ class _Claimed:
     `promised`: by voter, the time before the newest round that it promised was sent. `tenure` is 0 while not held.
     `was_held`: something may be up under it, until the owner says that nothing is.
     `is_leaving`: somebody else is to hold it; it is asked for no more, and what is up is to be withdrawn.
+    `kept_until`: the end of the lease that was held when the voters became others.
     """
 
     claim: Claim
@@ -36,6 +37,7 @@ class _Claimed:
     tenure: int = 0
     was_held: bool = False
     is_leaving: bool = False
+    kept_until: float = -math.inf
 
 
 class Holder:
@@ -47,14 +49,25 @@ class Holder:
         self._asked: dict[int, tuple[float, tuple[Claim, ...]]] = {}  # by round: time before it was sent, and for what
         self._round = self._tenures = 0
         self._released: dict[str, Grant] = {}
-        self.quorum = 1
-        self.voters: frozenset[str] = frozenset()
-        self.members_index = 0  # of the entry that set the voters
+        self._quorum = 1
+        self._voters: frozenset[str] = frozenset()
+        self._members_index = 0  # of the entry that set the voters
         self.beat_at = math.inf
         self.holdings: Mapping[str, Holding] = {}
         self.leaving: Mapping[str, Holding] = {}
 
     # What is to be held
+
+    def set_voters(self, voters: Collection[str], members_index: int) -> None:
+        """Count the promises of these from now on; `members_index` is that of the entry that set them.
+
+        What is held is held to the end of its lease. It was promised by a majority of the voters of before, and that
+        shares one with every majority of now (Raft thesis 4.1); the voters do not change again before it is over.
+        """
+        for claimed in self._claimed.values():
+            claimed.kept_until = self._until(claimed)
+        self._voters, self._members_index = frozenset(voters), members_index
+        self._quorum = len(self._voters) // 2 + 1
 
     def place(self, group: str, grant: Grant, rise: Rise, *, is_committed: bool, now: float) -> None:
         """Ask for `group` from now on. It is held only when the decision is committed, which may come later."""
@@ -70,6 +83,7 @@ class Holder:
         new = _Claimed(claim=Claim(group=group, grant=grant), rise=rise, is_committed=is_committed)
         if claimed is not None and not claimed.is_leaving:  # to the same process again: it goes on
             new.promised, new.tenure, new.was_held = claimed.promised, claimed.tenure, claimed.was_held
+            new.kept_until = claimed.kept_until
         elif claimed is not None:
             return  # what is up has to go first; the decision is looked at again then
         self._claimed[group] = new
@@ -114,7 +128,7 @@ class Holder:
         """Hold nothing from now on of what is held: what was up may have answered without being watched."""
         for claimed in self._claimed.values():
             claimed.promised.clear()
-            claimed.tenure = 0
+            claimed.tenure, claimed.kept_until = 0, -math.inf
         self._asked.clear()
         self._look(now)
 
@@ -163,7 +177,7 @@ class Holder:
         """
         if response.incarnation != self._process.incarnation or response.round not in self._asked:
             return None
-        if response.members_index > self.members_index:
+        if response.members_index > self._members_index:
             return None  # the voters are others by now, as the answer says: first this member has to learn them
         asked_at, claims = self._asked[response.round]
         refused = {refusal.group for refusal in response.refused}
@@ -171,7 +185,7 @@ class Holder:
             if claim.group in refused:
                 continue
             claimed = self._claimed.get(claim.group)
-            if claimed is not None and claimed.claim.grant == claim.grant and voter in self.voters:
+            if claimed is not None and claimed.claim.grant == claim.grant and voter in self._voters:
                 claimed.promised[voter] = max(asked_at, claimed.promised.get(voter, -math.inf))
         self._look(now)
         return asked_at
@@ -191,8 +205,9 @@ class Holder:
 
     def _until(self, claimed: _Claimed) -> float:
         """Return when nobody else can hold before; minus infinity before a majority promised."""
-        asked = sorted((at for voter, at in claimed.promised.items() if voter in self.voters), reverse=True)
-        return asked[self.quorum - 1] + self._span if len(asked) >= self.quorum else -math.inf
+        asked = sorted((at for voter, at in claimed.promised.items() if voter in self._voters), reverse=True)
+        promised_until = asked[self._quorum - 1] + self._span if len(asked) >= self._quorum else -math.inf
+        return max(promised_until, claimed.kept_until)
 
     def _look(self, now: float) -> None:
         """See anew what is held."""

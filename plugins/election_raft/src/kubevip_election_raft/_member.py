@@ -157,8 +157,8 @@ class Member:
         self._quorum = len(self.members) // 2 + 1
         others = [name for name in self.members if name != self.process.name]
         self.peers.set_names(others)
-        self._holder.voters, self._holder.quorum = frozenset(self.members), self._quorum
-        self._holder.members_index = self._voter.promises.members_index = index
+        self._holder.set_voters(self.members, index)
+        self._voter.promises.members_index = index
         # Who begins anew in a later epoch votes for those that were kept: it has given no vote in that one.
         begins_anew = self.membership is Membership.STRANGER and not self._is_new and index == 0
         self._voter.is_entitled = self.membership is Membership.MEMBER or begins_anew

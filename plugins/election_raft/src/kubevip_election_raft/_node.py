@@ -101,6 +101,7 @@ class Node(Replicator):
                 if self._holder.claims:  # both in one go, so that the machine wakes up once
                     self._holder.beat_at = min(self._holder.beat_at, now)
                 self._compact()
+                self._hand_over(now)
         elif self._role is Role.FOLLOWER:
             if now >= self._standing.due:
                 self._stand(now)
@@ -325,6 +326,7 @@ class Node(Replicator):
     def _notice(self, now: float) -> None:
         """Before anything else: what is over is over, however long the process did not run."""
         self._holder.notice(now)
+        self._voter.settle(now)
         if self._leader is not None and now >= self._leader.ends_at:
             if self._leader.has_quorum:
                 self._follow(None, now)

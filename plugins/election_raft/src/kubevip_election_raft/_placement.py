@@ -52,12 +52,14 @@ class Stand:
 class Placer:
     """Decides where groups go, for one leadership. `own` is the leader; `order` are all members as configured.
 
-    A group that nobody is to hold yet is placed when all members stand for it, or `settle_seconds` after the first did.
+    A group that nobody is to hold yet is placed when all members stand for it, or `settle_seconds` after the first did;
+    `prefer_seconds` after that, if a preferred member does not stand for it and would come first.
     """
 
     own: str
     order: Sequence[str]
     settle_seconds: float = 0.0
+    prefer_seconds: float = 0.0
     #: by group, who is to hold it when everything in the log is committed
     wanted: dict[str, Placement] = field(factory=dict[str, Placement])
     #: by member, how many groups it is to hold
@@ -146,10 +148,18 @@ class Placer:
         """Return whether it is known by now who stands for a group that nobody is to hold yet."""
         if len(candidates) == len(self.order):
             return True
-        due = self._offered_at.setdefault(group, now) + self.settle_seconds
+        is_missed = any(self._is_missed(group, stand, candidates) for stand in candidates)
+        wait = self.prefer_seconds if is_missed else self.settle_seconds
+        due = self._offered_at.setdefault(group, now) + wait
         if now < due:
             self.look_at = min(self.look_at, due)
         return now >= due
+
+    def _is_missed(self, group: str, stand: Stand, candidates: Sequence[Stand]) -> bool:
+        """Return whether `stand` would rather have a group at a member that is none of the candidates."""
+        wish = self._wish(group, stand)
+        best = min(_rank(other, wish) for other in candidates)
+        return any(name in self.order for name in wish.prefer[:best])
 
     def _better(
         self, group: str, holder: Stand, candidates: Sequence[Stand], load: Mapping[str, int], now: float

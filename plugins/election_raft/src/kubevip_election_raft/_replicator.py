@@ -24,6 +24,9 @@ from kubevip_election_raft._ready import Role
 #: Entries in one message; more follow when they are answered.
 ENTRIES_PER_MESSAGE = 32
 
+#: For so long a group that is placed for the first time waits for a preferred member.
+PREFER_HEARTBEATS = 10
+
 #: So many committed entries become a snapshot.
 MOST_COMMITTED_ENTRIES = 256
 
@@ -39,7 +42,12 @@ class Replicator(Elector):
     def _lead(self, now: float) -> None:
         self._role, self._leader_name = Role.LEADER, self.process.name
         self._leader = Leader(self.term, self.peers, self._log, self.timing, now)
-        self._placer = Placer(own=self.process.name, order=self.members, settle_seconds=self.timing.heartbeat_seconds)
+        self._placer = Placer(
+            own=self.process.name,
+            order=self.members,
+            settle_seconds=self.timing.heartbeat_seconds,
+            prefer_seconds=PREFER_HEARTBEATS * self.timing.heartbeat_seconds,
+        )
         for group, placement in self._agreed.placements.items():
             placed = Placed(group=group, process=placement.process, why=placement.why)
             self._placer.note(placed, placement.grant)
@@ -171,6 +179,15 @@ class Replicator(Elector):
         if commit - self._log.snapshot.index >= MOST_COMMITTED_ENTRIES and self._log.saved >= commit:
             self._log.compact(commit, self._agreed)
 
+    def _hand_over(self, now: float) -> None:
+        """Let somebody else lead, if this leader stands for nothing and another member stands, and lacks nothing."""
+        if self.offers.offers or self._leader is None or self._log.commit < self._log.last_index:
+            return
+        followers = self._leader.followers
+        heirs = tuple(name for name in self._heirs(now) if followers[name].matched == self._log.last_index)
+        if heirs:
+            self._resign(heirs, f"{self.process.name} stands for nothing", now)
+
     # Placing
 
     def _place(self, now: float) -> bool:
@@ -249,8 +266,7 @@ class Replicator(Elector):
     def _longest_promise(self) -> float:
         """The longest promise that anybody may have: by this member's timing, given by it, or for one who stands."""
         offers = [self.offers, *(peer.offers for peer in self.peers.values() if peer.offers is not None)]
-        given = max(self.timing.promise_seconds, self._voter.hard_state.promise_seconds)
-        return max(given, *(offer.promise_seconds for offer in offers))
+        return max(self._voter.longest_seconds, *(offer.promise_seconds for offer in offers))
 
     def _note_births(self, now: float) -> None:
         """Write down which machine a member is, when it is heard for the first time."""

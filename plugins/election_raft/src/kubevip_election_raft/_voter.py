@@ -36,6 +36,7 @@ class Voter:
         self._promise_seconds = promise_seconds
         self.silent_until = now + max(hard_state.promise_seconds, promise_seconds)
         self.is_entitled = True
+        self._is_settled = False  # see `settle`
         self.promises = Promises(silent_until=self.silent_until)
         self._log = log
         self._leader: str | None = None
@@ -64,14 +65,25 @@ class Voter:
         self.hard_state = evolve(self.hard_state, term=term, vote=None)
 
     @property
-    def _longest(self) -> float:
+    def longest_seconds(self) -> float:
         """The longest promise, with those that follow a vote: saved with it, they need no save of their own."""
         return max(self.hard_state.promise_seconds, self._promise_seconds)
+
+    def settle(self, now: float) -> None:
+        """When the silence after the start is over, so is whatever an earlier run promised: forget how long that was.
+
+        No sooner: whoever starts again before that has to keep silent as long once more.
+        """
+        if self._is_settled or now < self.silent_until:
+            return
+        self._is_settled = True
+        if self.hard_state.promise_seconds > self._promise_seconds:
+            self.hard_state = evolve(self.hard_state, promise_seconds=self._promise_seconds)
 
     def vote_for_self(self, name: str) -> None:
         """Enter the next term with the vote for `name`, which is this member."""
         self.hard_state = evolve(
-            self.hard_state, term=self.hard_state.term + 1, vote=name, promise_seconds=self._longest
+            self.hard_state, term=self.hard_state.term + 1, vote=name, promise_seconds=self.longest_seconds
         )
 
     def pre_vote(self, request: PreVoteRequest, wait: float) -> PreVoteResponse:
@@ -104,7 +116,7 @@ class Voter:
             and self._log.is_behind(request.last_index, request.last_term)
         )
         if is_granted:
-            self.hard_state = evolve(self.hard_state, vote=name, promise_seconds=self._longest)
+            self.hard_state = evolve(self.hard_state, vote=name, promise_seconds=self.longest_seconds)
         return VoteResponse(
             term=self.hard_state.term,
             asked=request.term,
@@ -113,7 +125,7 @@ class Voter:
             offers=offers if is_granted else None,
         )
 
-    # Promises. A longer one than ever before is noted in the hard state.
+    # Promises. A longer one than any before is noted in the hard state.
 
     def promise(
         self, process: Process, request: PromiseRequest, agreed: Mapping[str, Placement], now: float
