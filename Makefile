@@ -43,6 +43,7 @@ bench-%: setup   ## Run benchmarks/NAME.py; prints a table, writes build/bench/N
 
 simulate: setup  ## Run SEEDS seeded schedules of the raft simulator, from the seed FIRST on
 	$(BIN)/python -m tests.plugins.election_raft.simulator --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0)
+	$(BIN)/python -m tests.plugins.election_raft.recovery --seeds $$(( $(or $(SEEDS),10000) / 8 )) --first $(or $(FIRST),0)
 
 constraints: setup ## Write down the versions that are installed now
 	$(BIN)/python -m pip list --format=freeze | grep -viE '^(kubevip|uv=|pip=|setuptools)' | sort -f > constraints.txt

@@ -38,7 +38,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from kubevip_election_raft._entries import Command, HardState, MemberRecord, Process, Saved
+from kubevip_election_raft._entries import Command, MemberRecord, Process, Saved
 from kubevip_election_raft._epoch import members_of
 from kubevip_election_raft._messages import (
     AppendResponse,
@@ -239,13 +239,17 @@ class World:
 
         :raises ViolationError: naming the seed and what does not hold.
         """
+        self._play_all(self.weather.seconds + LIVENESS_SECONDS)
+
+    def _play_all(self, until: float) -> None:
+        """Start all machines, do harm for a while, heal everything, and see in the end that every group is held."""
         for machine in self.machines.values():
             self.at(self.rng.uniform(0.0, self.weather.latest_start), partial(self._start, machine))
         moment = 0.0
         while (moment := moment + self.rng.expovariate(self.weather.faults_per_second)) < self.weather.seconds:
             self.at(moment, self._do_harm)
         self.at(self.weather.seconds, self.heal)
-        self._play(self.weather.seconds + LIVENESS_SECONDS)
+        self._play(until)
         for group in self.groups if not self.weather.is_reckless else ():
             if not any(self._holds(machine, group) for machine in self.machines.values()):
                 self._fail(f"nobody holds {group} although the network is good")
@@ -270,7 +274,8 @@ class World:
         machine.is_syncing = False
         machine.queue.clear()
         if not machine.birth:  # saved before anything else
-            machine.disk = Saved(hard_state=HardState(birth=self.rng.getrandbits(40) + 1))
+            born = evolve(machine.disk.hard_state, birth=self.rng.getrandbits(40) + 1)
+            machine.disk = evolve(machine.disk, hard_state=born)
         machine.node = (RecklessNode if self.weather.is_reckless else Node)(
             process=Process(name=machine.name, incarnation=machine.incarnation, birth=machine.birth),
             members=tuple(self.machines),
@@ -765,15 +770,15 @@ def failures(
             yield violation
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line; exit status 1 if an invariant did not hold."""
+def main(arguments: list[str], make: Callable[..., World] = World) -> int:
+    """Run the command line with the worlds that `make` makes; exit status 1 if an invariant did not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1000, help="how many schedules to play")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--replay", type=int, help="play this seed alone and print everything that happens")
     options = parser.parse_args(arguments)
     if options.replay is not None:
-        world = World(options.replay, trace=True)
+        world = make(options.replay, trace=True)
         try:
             world.run()
         except ViolationError as violation:
@@ -781,9 +786,12 @@ def main(arguments: list[str]) -> int:
         print("\n".join(world.trace or ()))
         return 0
     found = 0
-    for failure in failures(range(options.first, options.first + options.seeds)):
-        found += 1
-        print(failure, flush=True)
+    for seed in range(options.first, options.first + options.seeds):
+        try:
+            make(seed).run()
+        except ViolationError as violation:
+            found += 1
+            print(violation, flush=True)
     print(f"{options.seeds} schedules, {found} failed")
     return 1 if found else 0
 
