@@ -84,8 +84,7 @@ def announcer(state_dir: Path, kernel: StuckKernel) -> AddressAnnouncer:
         table="t",
         unfenced="",
         renew_seconds=1.0,
-        probe=None,
-        announced=frozenset(),
+        inquiry=None,
         look=lambda addresses: OtherInstances(frozenset(), {}),
     )
 

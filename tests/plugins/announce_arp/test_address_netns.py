@@ -533,52 +533,6 @@ async def test_a_follower_that_is_a_client_learns_the_new_holder(wire: Wire, she
             assert "02:00:00:00:aa:02" in await run_sync(shell, "ip neighbour show 10.9.0.100")
 
 
-async def test_a_foreign_answer_stops_the_first_claim(wire: Wire, shell: Shell, tmp_path: Path) -> None:
-    recorded = Recorded(tmp_path)
-    config = AddressConfig(probe_interval=Duration(0.1))
-
-    async def owner() -> None:
-        probe = bytes(10) + VIP4.address.packed
-        assert await wire.hears(probe, 5)
-        wire.send(wire.arp(2, "10.9.0.100", "10.9.0.1"))
-
-    async with ADDRESS.open(config, recorded.host) as announcer, create_task_group() as tg:
-        tg.start_soon(owner)
-        with pytest.raises(AnnounceError, match=r"in use on the network of e0 by 02:00:00:00:aa:02"):
-            async with announcer.announce(VIP4, make_tenure(group="api"), recorded.report):
-                raise AssertionError("entered")
-        assert "10.9.0.100" not in await addresses(shell)
-
-
-@pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["arp", "ndp"])
-async def test_three_probes_come_before_the_first_claim_and_never_again(
-    wire: Wire, tmp_path: Path, vip: VirtualIP
-) -> None:
-    recorded = Recorded(tmp_path)
-    config = AddressConfig(probe_interval=Duration(0.05))
-
-    def probes() -> int:
-        frames = [frame for frame in wire.heard() if vip.address.packed in frame]
-        return sum(
-            frame[28:32] == bytes(4) if frame[12:14] == b"\x08\x06" else frame[54] == 135 and frame[22:38] == bytes(16)
-            for frame in frames
-        )
-
-    for expected in (3, 0):
-        async with ADDRESS.open(config, recorded.host) as announcer:
-            async with announcer.announce(vip, make_tenure(group="api"), recorded.report):
-                await sleep(0.7)  # the record is written with the next work
-            assert probes() == expected
-
-
-async def test_a_later_term_is_a_failover_and_does_not_wait(wire: Wire, tmp_path: Path) -> None:
-    recorded = Recorded(tmp_path)
-    async with ADDRESS.open(AddressConfig(), recorded.host) as announcer:
-        started = time.monotonic()
-        async with announcer.announce(VIP4, make_tenure(group="api", term=7), recorded.report):
-            assert time.monotonic() - started < 0.5
-
-
 async def test_an_address_that_cannot_be_taken_off_at_once_is_tried_again_after_a_pause(
     wire: Wire, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

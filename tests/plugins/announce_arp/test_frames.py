@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,8 +15,11 @@ from scapy.layers.inet6 import (
 )
 from scapy.layers.l2 import ARP, Ether
 
-from kubevip_announce_arp._frames import Claim, announcement, question, read_claim
+from kubevip_announce_arp._frames import MARK_BYTES, MARK_OFFSETS, Claim, announcement, mark_of, question, read_claim
 from kubevip_announce_arp._templates import load_templates
+
+if TYPE_CHECKING:
+    from kubevip import IPAddress
 
 MAC, RIVAL = bytes.fromhex("0200000000aa"), bytes.fromhex("0200000000bb")
 A4, A6 = ip_address("192.0.2.77"), ip_address("2001:db8:1:2::77:abcd")
@@ -117,3 +120,17 @@ def test_a_damaged_advertisement_never_raises(position: int, value: int, data: s
     frame = bytearray(ndp(ICMPv6ND_NA(tgt=str(A6)) / ICMPv6NDOptDstLLAddr(lladdr=MAC.hex(":"))))
     frame[position % len(frame)] = value
     read_claim(bytes(frame[: data.draw(st.integers(0, len(frame)))]))
+
+
+@pytest.mark.parametrize("address", [A4, A6])
+def test_an_announcement_bears_the_mark_of_its_group_after_the_packet(address: IPAddress) -> None:
+    mark = mark_of("default", "api")
+    assert len(mark) == MARK_BYTES
+    assert len({mark, mark_of("default", "web"), mark_of("svc", "api")}) == 3
+    plain = announcement(load_templates(), address, MAC)
+    marked = announcement(load_templates(), address, MAC, mark=mark)
+    assert [frame[:-MARK_BYTES] for frame in marked] == list(plain)
+    assert {read_claim(frame) for frame in marked} == {Claim(address, MAC, False, mark)}
+    assert {frame.index(mark) for frame in marked} == {MARK_OFFSETS[int.from_bytes(plain[0][12:14], "big")]}
+    padded = {read_claim(frame.ljust(60, b"\0")) for frame in plain}
+    assert padded == {Claim(address, MAC, False)}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubevip_announce_arp._frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
+from kubevip_announce_arp._frames import ETHERTYPE_ARP, ETHERTYPE_IPV6, mark_of
 from kubevip_announce_arp._packet_socket import Instruction, claims_filter
 
 OURS4, OURS6 = IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1:2")
@@ -92,3 +92,13 @@ def test_too_many_addresses_for_a_program_let_every_claim_through() -> None:
     program = claims_filter(ETHERTYPE_ARP, many)
     assert len(program) < 4096
     assert takes(program, arp("203.0.113.1", "192.0.2.9"))
+
+
+@pytest.mark.parametrize("ethertype", [ETHERTYPE_ARP, ETHERTYPE_IPV6])
+def test_what_kubevip_announces_is_taken_with_the_rest_where_that_is_asked_for(ethertype: int) -> None:
+    frame = arp("192.0.2.7", "192.0.2.7") if ethertype == ETHERTYPE_ARP else icmp6(136, "2001:db8::7").ljust(86, b"\0")
+    marked = frame + mark_of("default", "api")
+    for addresses in ([], [OURS4 if ethertype == ETHERTYPE_ARP else OURS6]):
+        program = claims_filter(ethertype, addresses, with_marked=True)
+        assert [takes(program, it) for it in (marked, frame, frame + bytes(18))] == [True, False, False]
+        assert not takes(claims_filter(ethertype, addresses), marked)

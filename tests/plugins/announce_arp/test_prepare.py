@@ -44,8 +44,7 @@ def announcer(state_dir: Path) -> AddressAnnouncer:
         table="",
         unfenced="not needed here",
         renew_seconds=1.0,
-        probe=None,
-        announced=frozenset(),
+        inquiry=None,
         look=lambda addresses: OtherInstances(frozenset(), {}),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from anyio import (
@@ -30,11 +30,11 @@ from kubevip_announce_arp._occupants import Occupants
 from kubevip_announce_arp._rtnetlink import AddressEvent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
     from kubevip import Health, Host, IPAddress, Tenure, VirtualIP
-    from kubevip_announce_arp._device import Device
     from kubevip_announce_arp._devices import Devices
+    from kubevip_announce_arp._inquiry import Inquiry
     from kubevip_announce_arp._other_instances import OtherInstances
     from kubevip_announce_arp._rtnetlink import LinkEvent
 
@@ -52,8 +52,7 @@ class AddressAnnouncer:
     :param table: the name of the fence's tables; "" without a fence.
     :param unfenced: why there is no fence; "" with one.
     :param renew_seconds: how often to renew the lifetime of addresses.
-    :param probe: asks the network whether somebody has an address; raises AnnounceError if so.
-    :param announced: the addresses that were announced here at some time.
+    :param inquiry: asks the network whether somebody has an address that is new; None: nobody is asked.
     :param look: as in `Occupants`.
     """
 
@@ -66,14 +65,12 @@ class AddressAnnouncer:
         table: str,
         unfenced: str,
         renew_seconds: float,
-        probe: Callable[[VirtualIP, Device], Awaitable[None]] | None,
-        announced: frozenset[str],
+        inquiry: Inquiry | None,
         look: Callable[[Collection[IPAddress]], OtherInstances],
     ) -> None:
         self._devices, self._kernel, self._belongings = devices, kernel, Belongings(host, table)
         self._table, self._unfenced, self._renew_seconds = table, unfenced, renew_seconds
-        self._probe, self._announced = probe, announced
-        self._new_announced = False
+        self._inquiry = inquiry
         self._offset = time.monotonic() - current_time()  # trio's clock has another origin
         self._held: dict[IPAddress, Held] = {}
         self._missing: set[Held] = set()  # held, entered, and not on their devices
@@ -117,7 +114,8 @@ class AddressAnnouncer:
                 await self._belongings.record(vip.address, device.name)
             except OSError as error:
                 raise AnnounceError(f"virtual IP {vip.name}: {error.filename}: {error.strerror}") from error
-            with self._guards.guarding((vip.group, vip.address.packed)) as told:
+            following = self._inquiry.following(vip, device) if self._inquiry is not None else nullcontext()
+            with following, self._guards.guarding((vip.group, vip.address.packed)) as told:
                 if self._occupants.has_neighbours:  # one of which may have begun to fence it at the same time
                     await told.wait()
                     await self._occupants.refuse_of_instances(vip)
@@ -131,8 +129,8 @@ class AddressAnnouncer:
         """
         device = await self._devices.find(vip)
         self._occupants.refuse_on_devices(vip)
-        if self._probe is not None and tenure.term <= 1 and str(vip.address) not in self._announced:
-            await self._probe(vip, device)
+        if self._inquiry is not None:
+            await self._inquiry.ask(vip, device)
         place = Place(address=vip.address, group=tenure.group, index=device.index, device=device.name)
         held = Held(vip=vip, tenure=tenure, report=report, place=place)
         self._leaders.join(tenure)
@@ -149,9 +147,8 @@ class AddressAnnouncer:
             _logger.info(
                 "raised vip=%s address=%s device=%s group=%s", vip.name, vip.address, device.name, tenure.group
             )
-            if str(vip.address) not in self._announced:
-                self._announced |= {str(vip.address)}
-                self._new_announced = True
+            if self._inquiry is not None:
+                self._inquiry.note(vip.address)
             self._report(held)
             yield
         finally:
@@ -232,7 +229,6 @@ class AddressAnnouncer:
         if now >= self._next_refresh:
             self._next_refresh = now + self._renew_seconds
             refresh = tuple(held.place for held in self._held.values() if not held.problem)
-        new_announced, self._new_announced = self._new_announced, False
         guard, unguard = self._guards.take()
         return Work(
             guard=guard,
@@ -244,7 +240,6 @@ class AddressAnnouncer:
             renew=frozenset(turn.renew),
             put=tuple(held.place for held in putting),
             refresh=refresh,
-            announced=self._announced if new_announced else None,
             check=check and not self._unfenced,
         )
 

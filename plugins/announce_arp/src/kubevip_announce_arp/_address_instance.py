@@ -19,12 +19,12 @@ from kubevip_announce_arp._config import UNFENCED_LIFETIME_SECONDS, UNFENCED_REN
 from kubevip_announce_arp._devices import Devices
 from kubevip_announce_arp._fence import Fence, FenceError
 from kubevip_announce_arp._fence_tables import FAMILIES, FenceTables, table_name
+from kubevip_announce_arp._inquiry import Inquiry
 from kubevip_announce_arp._inventory import read_devices
 from kubevip_announce_arp._kernel import Kernel, Place
 from kubevip_announce_arp._nftables_socket import NftablesSocket
 from kubevip_announce_arp._other_instances import other_instances
 from kubevip_announce_arp._presence import answer, only_one
-from kubevip_announce_arp._probe import probe
 from kubevip_announce_arp._rtnetlink import PROTOCOL
 from kubevip_announce_arp._rtnetlink_socket import AddressSocket
 
@@ -62,24 +62,25 @@ async def open_instance(config: AddressConfig, host: Host) -> AsyncGenerator[Add
             kernel = Kernel(addresses, fence, lifetime, host.state_dir)
             table = "" if fence is None else table_name(host.instance)
             host.will(_will.ORDER, _will.FUNCTION, _will.make(table, {}))
-            announcer = AddressAnnouncer(
-                host=host,
-                devices=devices,
-                kernel=kernel,
-                table=table,
-                unfenced=reason,
-                renew_seconds=renew,
-                probe=partial(probe, count=config.probes, wait_seconds=config.probe_interval)
-                if config.probes
-                else None,
-                announced=await to_thread.run_sync(records.read_announced, host.state_dir),
-                look=partial(other_instances, table_name(host.instance)),
-            )
+            known = await to_thread.run_sync(records.read_announced, host.state_dir)
             try:
                 async with create_task_group() as tg:
+                    inquiry = Inquiry(config, host, tg, known) if config.probes else None
+                    announcer = AddressAnnouncer(
+                        host=host,
+                        devices=devices,
+                        kernel=kernel,
+                        table=table,
+                        unfenced=reason,
+                        renew_seconds=renew,
+                        inquiry=inquiry,
+                        look=partial(other_instances, table_name(host.instance)),
+                    )
                     tg.start_soon(answer, presence)
                     tg.start_soon(devices.run)
                     tg.start_soon(announcer.run)
+                    if inquiry is not None:
+                        tg.start_soon(inquiry.run)
                     yield announcer
                     tg.cancel_scope.cancel()
             finally:

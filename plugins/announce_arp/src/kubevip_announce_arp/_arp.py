@@ -16,7 +16,7 @@ from kubevip.errors import AnnounceError
 from kubevip_announce_arp._config import OnConflict
 from kubevip_announce_arp._device import Device
 from kubevip_announce_arp._devices import Devices
-from kubevip_announce_arp._frames import announcement, show
+from kubevip_announce_arp._frames import announcement, mark_of, show
 from kubevip_announce_arp._rtnetlink import AddressEvent
 from kubevip_announce_arp._schedule import AnnouncementSchedule, ConflictPolicy
 from kubevip_announce_arp._segment import Segment
@@ -76,7 +76,7 @@ async def open_instance(config: ArpConfig, host: Host) -> AsyncGenerator[ArpAnno
         await devices.open()
         templates = await to_thread.run_sync(load_templates)
         async with create_task_group() as tg:
-            announcer = ArpAnnouncer(config, devices, templates, tg, host.keep_open)
+            announcer = ArpAnnouncer(config, devices, templates, tg, host)
             tg.start_soon(devices.run)
             try:
                 yield announcer
@@ -89,7 +89,6 @@ class ArpAnnouncer:
     """Announces addresses on the devices that they are on.
 
     :param tasks: where the sockets are listened to; belongs to the instance.
-    :param keep_open: as in `Host`, for the sockets.
     """
 
     def __init__(
@@ -98,13 +97,13 @@ class ArpAnnouncer:
         devices: Devices,
         templates: Templates,
         tasks: TaskGroup,
-        keep_open: Callable[[int], Callable[[], None]],
+        host: Host,
     ) -> None:
         self._config, self._devices, self._templates, self._tasks = config, devices, templates, tasks
-        self._keep_open = keep_open
+        self._keep_open, self._instance = host.keep_open, host.instance
         self._announced: dict[IPAddress, _Announced] = {}
         self._segments: dict[str, Segment] = {}
-        self._frames: dict[tuple[IPAddress, bytes, bool], tuple[bytes, ...]] = {}
+        self._frames: dict[tuple[IPAddress, bytes, bool, str], tuple[bytes, ...]] = {}
         self._stop_listening = devices.listen(self._see)
 
     def close(self) -> None:
@@ -122,7 +121,7 @@ class ArpAnnouncer:
         device = await self._usable_device(vip)
         self._segment(vip, device)
         is_router = vip.address.version == 6 and _is_forwarding(device.name)
-        self._frames_for(vip.address, device.hardware_address, is_router=is_router)
+        self._frames_for(vip, device.hardware_address, is_router=is_router)
         yield
 
     @asynccontextmanager
@@ -186,7 +185,7 @@ class ArpAnnouncer:
         """Send the frames of one announcement, when the pace allows; none once the tenure is over."""
         vip, segment = announced.vip, announced.segment
         is_router = vip.address.version == 6 and _is_forwarding(segment.device.name)
-        frames = self._frames_for(vip.address, segment.device.hardware_address, is_router=is_router)
+        frames = self._frames_for(vip, segment.device.hardware_address, is_router=is_router)
         if (delay := segment.delay(len(frames))) > 0:
             await sleep(delay)
         if announced.is_gone:  # meanwhile; the schedule begins again when it is back
@@ -203,10 +202,13 @@ class ArpAnnouncer:
                 announced.trouble = f"{vip.address} cannot be announced on {segment.device.name}: {error.strerror}"
         announced.schedule.sent(current_time())
 
-    def _frames_for(self, address: IPAddress, hardware_address: bytes, *, is_router: bool) -> tuple[bytes, ...]:
-        key = address, hardware_address, is_router
+    def _frames_for(self, vip: VirtualIP, hardware_address: bytes, *, is_router: bool) -> tuple[bytes, ...]:
+        key = vip.address, hardware_address, is_router, vip.group
         if key not in self._frames:
-            self._frames[key] = announcement(self._templates, address, hardware_address, is_router=is_router)
+            mark = mark_of(self._instance, vip.group)
+            self._frames[key] = announcement(
+                self._templates, vip.address, hardware_address, is_router=is_router, mark=mark
+            )
         return self._frames[key]
 
     def _segment(self, vip: VirtualIP, device: Device) -> Segment:
@@ -232,7 +234,7 @@ class ArpAnnouncer:
     def _heard(self, claim: Claim) -> None:
         """Take note of another machine that claims a held address (RFC 5227 2.4)."""
         announced = self._announced.get(claim.address)
-        if announced is None or announced.tenure.remaining_seconds <= 0:
+        if announced is None or claim.is_probe or announced.tenure.remaining_seconds <= 0:
             return
         now = current_time()
         announced.rival = claim.hardware_address

@@ -42,7 +42,8 @@ class AddressConfig:
     renew: Duration = field(default=Duration(3.0))
     """How often it is renewed; 0.5 s when there is no fence."""
     probes: int = 3
-    """How often to ask, before the first claim of a new address, whether somebody else has it; 0 = do not ask."""
+    """How often to ask, before an address is claimed that no member of its group has announced yet, whether somebody
+    else has it; 0 = do not ask."""
     probe_interval: Duration = field(default=Duration(0.2))
     """How long to wait for an answer to each probe. RFC 5227 1.1 waits 1-2 s, on networks of any size."""
 

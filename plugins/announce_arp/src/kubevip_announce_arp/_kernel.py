@@ -65,8 +65,6 @@ class Work:
     """Addresses to put up. One that this process had put there before is only renewed."""
     refresh: tuple[Place, ...] = ()
     """Addresses whose lifetime is to be renewed."""
-    announced: frozenset[str] | None = None
-    """What to record as announced here; None: nothing new."""
     check: bool = False
     """Whether to see to it that nobody removed the fence."""
 
@@ -80,7 +78,6 @@ class Work:
             or self.put
             or self.refresh
             or self.check
-            or self.announced
         )
 
 
@@ -145,8 +142,6 @@ class Kernel:
                 fence_errors.append(f"the fence cannot be renewed: {error.strerror}")
         failed |= self._put([place for place in work.put if place.address not in failed], work.until, opened)
         failed |= self._refresh(work)
-        if work.announced is not None:
-            self._record_announced(work.announced)
         return Outcome(
             failed=failed,
             still_up=still_up,
@@ -326,12 +321,6 @@ class Kernel:
         for place in places:
             if (place.address, place.index) in self._known:
                 self._lives_until[place.address, place.index] = end
-
-    def _record_announced(self, announced: frozenset[str]) -> None:
-        try:
-            records.write_announced(self._state_dir, announced)
-        except OSError as error:  # the next first claim probes once more
-            _logger.warning("record=%s cannot be written: %s", error.filename, error.strerror)
 
 
 def _remedy(error: int) -> str:

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from kubevip_announce_arp._frames import ETHERTYPE_ARP, ETHERTYPE_IPV6
+from kubevip_announce_arp._frames import ETHERTYPE_ARP, ETHERTYPE_IPV6, MARK_BEGIN, MARK_OFFSETS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -23,11 +23,14 @@ _TAKE, _DROP = (_RETURN, 0, 0, _SNAP_BYTES), (_RETURN, 0, 0, 0)
 Instruction = tuple[int, int, int, int]
 
 
-def claims_filter(ethertype: int, addresses: Collection[IPAddress]) -> tuple[Instruction, ...]:
+def claims_filter(
+    ethertype: int, addresses: Collection[IPAddress], *, with_marked: bool = False
+) -> tuple[Instruction, ...]:
     """Return a classic BPF program that takes frames of a sort that may claim one of `addresses`.
 
     ARP: by sender, where that is nobody (a probe) by target; IPv6: neighbour solicitations and advertisements by the
-    end of their target. Programs are limited; for more addresses than fit every frame of the sort is taken.
+    end of their target. `with_marked`: also whatever kubevip announces. Programs are limited; for more addresses than
+    fit every frame of the sort is taken.
     """
     if ethertype == ETHERTYPE_ARP:
         keys = sorted({int(address) for address in addresses})
@@ -39,24 +42,29 @@ def claims_filter(ethertype: int, addresses: Collection[IPAddress]) -> tuple[Ins
         guard += [(_LOAD_BYTE, 0, 0, 54), (_JUMP_IF_EQUAL, 2, 0, 135), (_JUMP_IF_EQUAL, 1, 0, 136), _DROP]
         load = [(_LOAD_WORD, 0, 0, 74)]
     program = guard + load
-    if len(program) + 2 * len(keys) + 1 > _INSTRUCTIONS:
+    if len(program) + 2 * len(keys) + 4 > _INSTRUCTIONS:
         return (*guard, _TAKE)
     for key in keys:
         program += [(_JUMP_IF_EQUAL, 0, 1, key), _TAKE]
+    if with_marked:  # last, as the kernel drops what is too short to be looked at
+        program += [(_LOAD_WORD, 0, 0, MARK_OFFSETS[ethertype])]
+        program += [(_JUMP_IF_EQUAL, 0, 1, int.from_bytes(MARK_BEGIN, "big")), _TAKE]
     return (*program, _DROP)
 
 
-def open_packet_socket(device: str, ethertype: int, addresses: Collection[IPAddress]) -> socket.socket:
+def open_packet_socket(
+    device: str, ethertype: int, addresses: Collection[IPAddress], *, with_marked: bool = False
+) -> socket.socket:
     """Open a non-blocking socket on `device` that sends any frame and hears those that may claim `addresses`.
 
-    It does not hear what this machine sends.
+    It does not hear what this machine sends. `with_marked` is that of `claims_filter`.
 
     :raises OSError: when there is no such device, or no right to raw sockets.
     """
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     opened = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: it hears nothing before it is bound
     try:
-        attach(opened, claims_filter(ethertype, addresses))
+        attach(opened, claims_filter(ethertype, addresses, with_marked=with_marked))
         opened.bind((device, ethertype))
     except OSError:
         opened.close()

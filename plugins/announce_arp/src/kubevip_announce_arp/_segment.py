@@ -34,8 +34,9 @@ _READS = 64  # frames in a row before others get a turn
 class Segment:
     """Sends finished frames through one device, paced, and hears who claims the addresses that are watched.
 
-    :param heard: called with every claim of a watched address that another hardware address makes.
+    :param heard: called with every claim of a watched address that another hardware address makes, and every probe.
     :param keep_open: as in `Host`, for the sockets: that of a process which was killed would delay its end.
+    :param with_marked: hear also whatever other machines' kubevip announces.
     """
 
     def __init__(
@@ -44,8 +45,11 @@ class Segment:
         rate: float,
         heard: Callable[[Claim], None],
         keep_open: Callable[[int], Callable[[], None]],
+        *,
+        with_marked: bool = False,
     ) -> None:
         self.device = device
+        self._with_marked = with_marked
         self._heard, self._keep_open = heard, keep_open
         self._let_go: list[Callable[[], None]] = []
         self._bucket = TokenBucket(rate, min(rate, _BURST_FRAMES), current_time())
@@ -64,7 +68,9 @@ class Segment:
         :raises OSError: when the device is gone, or raw sockets are not permitted.
         """
         for ethertype, addresses in self._watched.items():
-            opened = self._sockets[ethertype] = open_packet_socket(self.device.name, ethertype, addresses)
+            opened = self._sockets[ethertype] = open_packet_socket(
+                self.device.name, ethertype, addresses, with_marked=self._with_marked
+            )
             self._let_go.append(self._keep_open(opened.fileno()))
 
     def close(self) -> None:
@@ -132,7 +138,8 @@ class Segment:
                 claim = read_claim(frame)
                 if claim is None or claim.hardware_address == self.device.hardware_address:
                     continue
-                if not claim.is_probe and claim.address in self._watched[ethertype_of(claim.address)]:
+                is_watched = claim.address in self._watched[ethertype_of(claim.address)]
+                if is_watched or (self._with_marked and claim.mark):
                     self._heard(claim)
 
     def _change(self, address: IPAddress, *, add: bool) -> None:
@@ -140,4 +147,4 @@ class Segment:
         watched = self._watched[ethertype]
         (watched.add if add else watched.discard)(address)
         if ethertype in self._sockets:
-            attach(self._sockets[ethertype], claims_filter(ethertype, watched))
+            attach(self._sockets[ethertype], claims_filter(ethertype, watched, with_marked=self._with_marked))
