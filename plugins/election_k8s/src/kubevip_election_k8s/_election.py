@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from random import Random
 
 from anyio import CancelScope, Event, create_task_group, sleep
@@ -19,6 +19,7 @@ from kubevip_election_k8s._elector import Elector
 from kubevip_election_k8s._last_will import LastWill
 from kubevip_election_k8s._lease_name import LeaseName, lease_of_group
 from kubevip_election_k8s._leftovers import Leftovers
+from kubevip_election_k8s._stranger import warning_about
 from kubevip_election_k8s._timing import Timing
 from kubevip_election_k8s._watching import LeaseWatch
 from kubevip_k8s import LEASES, Api, ApiError, Conflict, Forbidden, JsonObject, NotFound
@@ -131,7 +132,7 @@ class LeaseElection:
             "lease": str(self._lease),
             "identity": self._identity,
             "leases": len(electors),
-            "warnings": [*problems, *filter(None, (self._watch.problem,))],
+            "warnings": [*problems, *filter(None, (self._watch.problem, *self._strangers()))],
         }
         if self._scope is Scope.LEASE and electors:
             elector = electors[0]
@@ -148,6 +149,12 @@ class LeaseElection:
         if problems and not any(elector.candidate.holds(now) for elector in electors):
             described["waiting"] = f"waiting for the API: {next(iter(problems))}"
         return described
+
+    def _strangers(self) -> Iterator[str]:
+        for elector in self._electors.values():
+            seen = elector.candidate.seen
+            if seen is not None and not elector.candidate.is_ours:
+                yield warning_about(elector.lease, seen.record)
 
     def _elector_of(self, lease: LeaseName) -> Elector:
         if (found := self._electors.get(lease.name)) is not None:

@@ -264,7 +264,9 @@ class Elector:
         return await self._api.request("PUT", LEASES.path(namespace, name), body=body, timeout_seconds=seconds)
 
     def _explain(self, error: ApiError) -> str:
-        if isinstance(error, Forbidden | Unauthorized):
+        if isinstance(error, Unauthorized):
+            return f"{error}; the token or certificate has expired, or is for another cluster"
+        if isinstance(error, Forbidden):
             return f"{error}; needed are {RIGHTS} of leases in namespace {self.lease.namespace}"
         return str(error)
 

@@ -14,13 +14,15 @@ class Access:
 
     `kubeconfig` is a file of kubectl's format and `context` one of its contexts (None: its current one); without a file
     the credentials are those that Kubernetes gives to a Pod. `server` ("https://127.0.0.1:6443") and `tls_server_name`
-    take the place of what the file says: the address in it may be the virtual IP itself.
+    take the place of what the file says: the address in it may be the virtual IP itself. `is_optional`: it is one way
+    of several, of which most are not there, and not worth a word while that is so.
     """
 
     kubeconfig: Path | None = None
     context: str | None = None
     server: str | None = None
     tls_server_name: str | None = None
+    is_optional: bool = False
 
     def __str__(self) -> str:
         """Show as "/etc/kubernetes/admin.conf at https://127.0.0.1:6443" or "the Pod's service account"."""

@@ -52,6 +52,7 @@ def own_server(
             context=context,
             server=server or SERVER,
             tls_server_name=tls_server_name or SERVER_NAME,
+            is_optional=len(files) > 1,
         )
         for file in files
     )

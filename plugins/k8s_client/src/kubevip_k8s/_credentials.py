@@ -41,7 +41,7 @@ async def read_credentials(access: Access) -> tuple[Credentials, ssl.SSLContext]
             authorization = await settings.get_api_key_with_prefix("BearerToken")
             return _credentials(access, settings, authorization), _tls_context(settings)
         except Exception as error:  # the library raises whatever its parsers or the file system do
-            raise NoAccess(f"{access}: {_describe(error)}") from error
+            raise NoAccess(f"{access}: {_describe(error, access)}") from error
         finally:
             # Certificates in the kubeconfig itself were written to files for `ssl`, and are in its context now.
             library._cleanup_temp_files()
@@ -115,9 +115,12 @@ def _files(access: Access, settings: Any) -> Iterable[Path]:
     yield from (file for file in _tls_files(settings) if file.parent != _MEMORY)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception, access: Access) -> str:
     if isinstance(error, TimeoutError):
         return f"the command that gives credentials took longer than {COMMAND_SECONDS:g} s"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+        is_other = error.filename and error.filename != str(access.kubeconfig)  # which the message names already
+        return f"{error.filename}: {error.strerror}" if is_other else error.strerror
+    if isinstance(error, TypeError | KeyError | AttributeError | IndexError):  # the library trusts what it reads
+        return "it has not the form of a kubeconfig; `kubectl config view --kubeconfig FILE` shows what is missing"
+    return " ".join(str(error).split()) or type(error).__name__  # a parser's words are several lines

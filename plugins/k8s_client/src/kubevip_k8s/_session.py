@@ -116,7 +116,8 @@ class Sessions:
         except NoAccess as error:
             if self._error is None or error.args != self._error.args:
                 kept = "" if self._session is None else "; what was read before is kept"
-                logger.warning("no access to Kubernetes: %s%s", error, kept)
+                is_quiet = self._access.is_optional and self._session is None
+                logger.log(logging.DEBUG if is_quiet else logging.WARNING, "no access to Kubernetes: %s%s", error, kept)
             self._error = error
             return
         self._error, self._read_at = None, current_time()

@@ -101,7 +101,7 @@ def _wish(entry: JsonObject, namespace: str, owner: str, index: int, permitted: 
     if not name:
         raise ValueError('missing "serviceName"')
     if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
-        raise ValueError(f'{name}: expected a "port" of 1-65535, got {str(port)[:20]}')
+        raise ValueError(f'{name}: expected a "port" of 1-65535, got {json.dumps(port)[:20]}')
     if protocol not in PROTOCOLS:
         raise ValueError(f'{name}: expected a "type" of {" or ".join(PROTOCOLS)}, got "{protocol[:20]}"')
     try:
