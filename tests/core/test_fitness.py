@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubevip import Health, Level
-from kubevip._fitness import RISE_SECONDS, Fitness
+from kubevip._fitness import LONGEST_RISE_SECONDS, PARTLY_FIT, RISE_SECONDS, STEADY_SECONDS, Fitness
 
 pytestmark = pytest.mark.anyio
 
@@ -161,6 +161,115 @@ async def test_a_part_that_is_forgotten_while_it_rises_stays_forgotten() -> None
         fitness.forget("vip api")
         await sleep(10)
         assert (fitness.value.value, fitness.reason) == (100, "")
+
+
+# Addresses
+
+
+@asynccontextmanager
+async def of_two() -> AsyncGenerator[Fitness]:
+    """Run the fitness of a group of two addresses that are both well."""
+    async with running() as fitness:
+        for address in ("vip api", "vip web"):
+            fitness.expect(address)
+            fitness.report(address, Health())
+        yield fitness
+
+
+async def test_one_address_of_two_that_fails_while_it_is_up_leaves_the_node_partly_fit() -> None:
+    async with of_two() as fitness:
+        fitness.raised("vip api")
+        fitness.report("vip api", FAILED)
+        assert (fitness.value.value, fitness.reason) == (PARTLY_FIT, "vip api: failed")
+
+
+async def test_one_that_is_refused_when_it_is_tried_is_no_reason_to_go_elsewhere_and_one_that_was_foreseen_is() -> None:
+    async with of_two() as fitness:
+        fitness.refuse("vip api", "in use", is_foreseen=False)
+        assert fitness.value.value == 50
+        fitness.refuse("vip api", "no such device", is_foreseen=True)
+        assert fitness.value.value == PARTLY_FIT
+
+
+async def test_a_node_that_can_hold_no_address_is_unfit_until_it_can_hold_one() -> None:
+    async with of_two() as fitness:
+        fitness.refuse("vip api", "in use", is_foreseen=False)
+        fitness.refuse("vip web", "no such device", is_foreseen=True)
+        assert fitness.value.value == 0
+        fitness.report("vip web", GOOD)
+        await sleep(RISE_SECONDS + 0.1)
+        assert fitness.value.value == 50
+
+
+async def test_an_address_that_is_not_there_yet_may_well_be_held() -> None:
+    async with running() as fitness:
+        fitness.expect("vip api")
+        fitness.expect("vip web")
+        fitness.refuse("vip api", "no such device", is_foreseen=True)
+        assert fitness.value.value == PARTLY_FIT
+        fitness.forget("vip web")
+        assert fitness.value.value == 0
+        fitness.forget("vip api")
+        assert fitness.value.value == 100
+
+
+async def test_whatever_ails_an_address_the_node_itself_may_be_worse() -> None:
+    async with of_two() as fitness:
+        fitness.refuse("vip api", "no such device", is_foreseen=True)
+        fitness.report("drain", FAILED)
+        assert (fitness.value.value, fitness.reason) == (0, "drain: failed")
+        fitness.forget("drain")
+        assert fitness.value.value == PARTLY_FIT
+
+
+async def seconds_until_fit(fitness: Fitness) -> float:
+    began = current_time()
+    await fitness.value.wait_until(lambda value: value == 100)
+    return current_time() - began
+
+
+async def test_an_address_that_fails_whenever_it_is_tried_is_believed_ever_more_slowly() -> None:
+    waited: list[float] = []
+    async with of_two() as fitness:
+        for _ in range(6):
+            fitness.refuse("vip api", "in use", is_foreseen=False)
+            await sleep(1)
+            fitness.report("vip api", Health())  # it could be tried again
+            fitness.refuse("vip api", "in use", is_foreseen=False)  # which is the same failure still
+            fitness.report("vip api", Health())
+            waited.append(round(await seconds_until_fit(fitness)))
+    assert waited == [3, 12, 48, 192, 600, 600]
+    assert LONGEST_RISE_SECONDS == 600
+
+
+async def test_an_address_that_is_up_need_not_be_believed() -> None:
+    async with of_two() as fitness:
+        for _ in range(4):
+            fitness.refuse("vip api", "in use", is_foreseen=False)
+            fitness.report("vip api", Health())
+            await seconds_until_fit(fitness)
+        fitness.refuse("vip api", "in use", is_foreseen=False)
+        fitness.report("vip api", Health())
+        await sleep(10)
+        assert fitness.value.value == 50
+        fitness.raised("vip api")
+        await sleep(0.1)
+        assert fitness.value.value == 100
+
+
+@pytest.mark.parametrize(("up_seconds", "waits"), [(STEADY_SECONDS - 1, 48), (STEADY_SECONDS, 3)])
+async def test_an_address_that_was_up_for_a_while_is_forgiven(up_seconds: float, waits: float) -> None:
+    async with of_two() as fitness:
+        for _ in range(2):
+            fitness.refuse("vip api", "in use", is_foreseen=False)
+            fitness.report("vip api", Health())
+            await seconds_until_fit(fitness)
+        fitness.raised("vip api")
+        await sleep(up_seconds)
+        fitness.report("vip api", FAILED)
+        fitness.lowered("vip api")
+        fitness.report("vip api", Health())
+        assert round(await seconds_until_fit(fitness)) == waits
 
 
 REPORTS = st.lists(

@@ -37,7 +37,7 @@ from kubevip import (
 )
 from kubevip._board import Board
 from kubevip._context import Context
-from kubevip._fitness import RISE_SECONDS
+from kubevip._fitness import PARTLY_FIT, RISE_SECONDS
 from kubevip._observe import Observers
 from kubevip._reconcile import QUIET_SECONDS, RELIEF_SECONDS, STOP_DRAIN_SECONDS, Reconciler
 from kubevip._resolved import Resolved, ResolvedInstance
@@ -314,7 +314,7 @@ async def test_a_changed_service_unwinds_what_depends_on_it_and_brings_it_back(r
         ]
 
 
-async def test_an_address_that_cannot_be_raised_makes_the_node_unfit_and_ends_neither_candidacy_nor_siblings(
+async def test_an_address_that_cannot_be_raised_fails_alone_and_ends_neither_candidacy_nor_siblings(
     rig: Rig,
 ) -> None:
     """Scenario 118."""
@@ -331,7 +331,7 @@ async def test_an_address_that_cannot_be_raised_makes_the_node_unfit_and_ends_ne
         rig.outer.announce = announce  # type: ignore[method-assign]
         rig.election.lead("api", 1000)
         await sleep(0.5)
-        assert rig.election.candidacies["api"].fitness.value == 0
+        assert rig.election.candidacies["api"].fitness.value == 50
         assert "address announce api6" in rig.record.words
         assert not [word for word in rig.record.words if word.startswith(("release", "address withdraw"))]
         status = {vip.name: vip for vip in rig.board.snapshot().vips}
@@ -400,6 +400,21 @@ async def test_an_address_that_cannot_be_announced_here_makes_the_node_unfit_bef
     rig.inner.prepare = prepare  # type: ignore[attr-defined]
     async with rig.running(rig.resolved(API)):
         assert rig.election.candidacies["api"].fitness.value == 0
+
+
+async def test_a_node_that_cannot_announce_one_address_of_a_group_is_partly_fit(rig: Rig) -> None:
+    @asynccontextmanager
+    async def prepare(vip: VirtualIP) -> AsyncGenerator[None]:
+        if vip.name == "api":
+            raise AnnounceError("virtual IP api: this machine has no device ens19")
+        yield
+
+    rig.inner.prepare = prepare  # type: ignore[attr-defined]
+    api6 = VirtualIP(name="api6", address=IPv4Address("192.0.2.6"), group="api")
+    async with rig.running(rig.resolved(API, api6)):
+        assert rig.election.candidacies["api"].fitness.value == PARTLY_FIT
+        await rig.change(rig.resolved(api6))
+        assert rig.election.candidacies["api"].fitness.value == 100
 
 
 async def test_a_drained_node_is_unfit_for_groups_that_come_later_too(rig: Rig) -> None:

@@ -31,9 +31,9 @@ GRACE_SECONDS = 1.0
 #: How long an unfit leader stands aside so that somebody else can take over.
 ASIDE_SECONDS = 2.0
 
-#: An unfit leader that got the group back, because nobody is fitter, holds it for so long before it offers it again:
-#: doubling, because somebody must hold when nobody is fit.
-FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 2.0, 60.0
+#: An unfit leader that got the group back, because nobody took it, holds it for so long before it offers it again: four
+#: times as long each time, because somebody must hold when nobody is fit, and each offer is a silence.
+FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 10.0, 600.0
 
 
 class Standing:
@@ -100,7 +100,7 @@ class GroupTask:
                     )
                 tg.cancel_scope.cancel()
             was_well = current_time() - began > hold + LONGEST_HOLD_SECONDS
-            hold = FIRST_HOLD_SECONDS if was_well else min(max(2 * hold, FIRST_HOLD_SECONDS), LONGEST_HOLD_SECONDS)
+            hold = FIRST_HOLD_SECONDS if was_well else min(max(4 * hold, FIRST_HOLD_SECONDS), LONGEST_HOLD_SECONDS)
             logger.warning(
                 "standing aside group=%s seconds=%.0f reason=%r",
                 self._group.name,

@@ -66,6 +66,8 @@ class VirtualIPTask:
         self._is_held = self._is_retired = False
         self._known_since = current_time()
         self._last_raised_in: Tenure | None = None
+        self._is_ready = False  # every announcer is open and got ready for it
+        fitness.expect(self._part)
         self._show(is_held=False)
 
     async def run(self) -> None:
@@ -105,12 +107,14 @@ class VirtualIPTask:
         """Wait until all announcers are open and ready for the address, first to last, then follow the campaign."""
 
         async def with_next(announcer: Announcer) -> None:
+            self._is_ready = False
             ready = announcer.prepare(self._vip) if isinstance(announcer, SupportsPreparation) else nullcontext()
             async with ready:
                 await self._with_announcers(closed[1:], (*opened, announcer))
 
         if closed:
             await closed[0].while_filled(with_next)
+        self._is_ready = True
         self._report(Health())
         await self._campaign.while_leading(partial(self._hold, opened))
 
@@ -150,6 +154,8 @@ class VirtualIPTask:
                 logger.info("withdrawn vip=%s address=%s", self._vip.name, self._vip.address)
                 self._observers.notify("withdrawn", f"{self._vip.address} withdrawn", vip=self._vip.name)
             self._show(is_held=False)
+            if not self._is_retired:
+                self._fitness.lowered(self._part)
             self._report(Health())  # what was wrong while it was up here says nothing of the next time
         await sleep_forever()  # the campaign is about to take the tenure away
 
@@ -159,6 +165,7 @@ class VirtualIPTask:
             shown = self._board.vips[self._vip.name]
             outage = None if self._is_late(tenure) else _outage(tenure, entered)
             self._board.vips[self._vip.name] = evolve(shown, why=why, last_outage=outage or shown.last_outage)
+            self._fitness.raised(self._part)
         self._last_raised_in = tenure
         logger.info(
             "announced vip=%s address=%s group=%s term=%d", self._vip.name, self._vip.address, tenure.group, tenure.term
@@ -172,16 +179,21 @@ class VirtualIPTask:
         return self._known_since > tenure.began_at or self._last_raised_in is tenure
 
     def _report(self, health: Health) -> None:
-        if self._is_retired:
-            return
-        self._fitness.report(self._part, health)
+        if not self._is_retired:
+            self._fitness.report(self._part, health)
+            self._show_health(health)
+
+    def _failed(self, error: BaseException) -> None:
+        health = Health(level=Level.FAILED, reason=describe_error(error))
+        if not self._is_retired:
+            self._fitness.refuse(self._part, health.reason, is_foreseen=not self._is_ready)
+            self._show_health(health)
+        self.settled.set()
+
+    def _show_health(self, health: Health) -> None:
         if (shown := self._board.vips.get(self._vip.name)) is not None and shown.health != health:
             self._board.vips[self._vip.name] = evolve(shown, health=health)
             self._board.touch()
-
-    def _failed(self, error: BaseException) -> None:
-        self._report(Health(level=Level.FAILED, reason=describe_error(error)))
-        self.settled.set()
 
     def _show(self, *, is_held: bool) -> None:
         self._is_held = is_held

@@ -143,7 +143,7 @@ class SupportsPreparation(Protocol):
     def prepare(self, vip: VirtualIP) -> AbstractAsyncContextManager[None]:
         """Be ready to announce `vip` while the body runs; touches neither the wire nor the kernel for the address.
 
-        Raise `AnnounceError` when it could not be announced here: the node is then unfit for its group.
+        Raise `AnnounceError` when it could not be announced here: another node that is ready is then preferred.
         """
         ...
 
@@ -225,7 +225,9 @@ class SupportsRelief(Protocol):
 class SupportsFitness(Protocol):
     """An election that learns every node's `Candidacy.fitness` and moves a group to the fittest by itself.
 
-    For an election without it the core lets an unfit leader release and stand aside for a while.
+    A fitness of 0 means that the node is unfit, or can hold nothing of the group; below 50, that it cannot hold all of
+    it. Only that is a reason to move a group, and only to a node that can hold more. For an election without it the
+    core lets an unfit leader release and stand aside for a while.
     """
 
     @property

@@ -73,6 +73,11 @@ class LeaseElection:
     def _label(self) -> str:
         return f"{SCOPE_LABEL}={self._lease.name[:63].rstrip('-.')}"
 
+    @property
+    def follows_fitness(self) -> bool:
+        """Always true: an unfit holder hands its Lease to whoever comes forward, and keeps it while nobody does."""
+        return True
+
     async def run(self) -> None:
         """Follow the Leases from the first candidacy on, until cancelled."""
         await self._is_wanted.wait()

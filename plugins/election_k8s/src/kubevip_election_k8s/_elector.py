@@ -41,9 +41,9 @@ logger = logging.getLogger("kubevip.lease")
 #: Candidates of a free Lease spread out over this, so that most of them see that it is taken before they ask.
 SPREAD_SECONDS = 0.02
 
-#: A node that cannot serve a single group of the Lease lets all others go first for so long, and one that is half well
-#: for half of it: when nobody is fit, somebody still holds.
-UNFIT_SECONDS = 2.0
+#: A node that cannot serve a single group of the Lease lets all others go first for so long: when nobody is fit,
+#: somebody still holds. One that is less fit than it might be lets them go first for a part of the other.
+UNFIT_SECONDS, LESS_FIT_SECONDS = 2.0, 0.2
 
 #: Each node that a group would rather be on has so much of a start over the next.
 PREFERENCE_SECONDS, FURTHEST_RANK = 0.05, 4
@@ -105,8 +105,11 @@ class Elector:
         self._stands.add(mine, Cause(why=cause.why) if cause is not None else None)
         self._resting.set(False)
         self._count.set(len(self._stands))
+        fitness = candidacy.fitness.value
         try:
-            await Latest(False).wait_until(bool)  # for ever
+            while True:
+                fitness = await candidacy.fitness.wait_for_change(fitness)
+                self._news.set(object())
         finally:
             self._stands.remove(mine)
             self._count.set(len(self._stands))
@@ -174,8 +177,13 @@ class Elector:
     def _decide(self, now: float) -> Decision:
         candidate, transfer = self.candidate, self._transfer
         back = self._stands.fail_back_seconds(candidate.holder_node)
-        is_fit = self._stands.fitness > 0
-        changes = transfer.changes(candidate.seen, now, is_fit=is_fit, fail_back_seconds=back)
+        changes = transfer.changes(
+            candidate.seen,
+            now,
+            fitness=self._stands.fitness,
+            fail_back_seconds=back,
+            first_seconds=self._others_first_seconds,
+        )
         if changes and (annotating := candidate.decide_annotating(now, changes)) is not None:
             return annotating
         decision = candidate.decide(now, self._delay_seconds(), self._clock.stamp())
@@ -277,9 +285,15 @@ class Elector:
             return 0.0
         if seen.since != self._drawn_for:
             self._drawn_for, self._spread_seconds = seen.since, self._rng.uniform(0, SPREAD_SECONDS)
-        unfit, rank = (100 - self._stands.fitness) / 100, min(self._stands.rank, FURTHEST_RANK)
         others = self.candidate.timing.retry_seconds if is_heir is False else 0.0
-        return self._spread_seconds + unfit * UNFIT_SECONDS + rank * PREFERENCE_SECONDS + others
+        return self._spread_seconds + self._others_first_seconds + others
+
+    @property
+    def _others_first_seconds(self) -> float:
+        """For how long those go first that are fitter, or preferred."""
+        fitness, rank = self._stands.fitness, min(self._stands.rank, FURTHEST_RANK)
+        unfit = UNFIT_SECONDS if fitness <= 0 else LESS_FIT_SECONDS * (100 - fitness) / 100
+        return unfit + rank * PREFERENCE_SECONDS
 
     def _stretch(self) -> float:
         return self._rng.uniform(0.5, 1.0)
@@ -292,7 +306,9 @@ class Elector:
         if self._before == self._node:
             why = "restarted" if seen.holder else "nobody else took it"
         else:
-            why = f"{self._before} is silent" if seen.holder else f"{self._before} let go"
+            is_unfit = wish_of(seen).fitness is not None and not seen.holder
+            what = "is silent" if seen.holder else "is unfit" if is_unfit else "let go"
+            why = f"{self._before} {what}"
         self._cause = Cause(
             why=why, silent_since=in_loop_time(seen.since, self._clock), stood_at=in_loop_time(now, self._clock)
         )

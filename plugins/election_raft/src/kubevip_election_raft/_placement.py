@@ -1,8 +1,8 @@
 """Where groups should be held: the leader's decision, from who is there and what each stands for. Level-triggered.
 
 A group is moved only for a reason: its holder is dead, said goodbye, runs no more, does not stand for it any more, or
-is unfit while another is fit; somebody asked for it; or a preferred member has been back for long enough. A holder
-that is well keeps what it has.
+is unfit while another is fit, or cannot hold all of it while another can; somebody asked for it; or a preferred member
+has been back for long enough. A holder that is well, or no worse than the others, keeps what it has.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from kubevip_election_raft._messages import Offer, Offers
 
 #: A group leaves an unfit holder at most this often.
 UNFIT_MOVE_SECONDS = 10.0
+
+#: Who is less fit than this cannot hold all of a group: what is between this and 100 is no reason to move it.
+WHOLE_FITNESS = 50
 
 #: Groups in one entry of the log; more go into several.
 GROUPS_PER_ENTRY = 64
@@ -111,10 +114,10 @@ class Placer:
             return f"{to} stands for no group" if not stand.offers else f"{to} does not stand for {group}"
         if stand.is_leaving:
             return f"{to} is stopping"
-        if stand.offers[group].fitness == 0 and any(
-            group in other.offers and other.offers[group].fitness > 0 for other in stands.values()
-        ):
-            return f"{to} is unfit for {group}, or drained, and would give it away again"
+        best = max(_grade(other, group) for other in stands.values() if group in other.offers)
+        if (grade := _grade(stand, group)) < best:
+            what = f"cannot hold all of {group}" if grade else f"is unfit for {group}, or drained"
+            return f"{to} {what}, and would give it away again"
         return ""
 
     # One group
@@ -166,21 +169,23 @@ class Placer:
     ) -> Placed | None:
         """Return where a group goes although its holder is there and stands for it."""
         others = [stand for stand in candidates if stand is not holder and not stand.is_leaving]
-        fit = [stand for stand in others if stand.offers[group].fitness > 0]
-        if holder.offers[group].fitness == 0:
-            if not fit:
-                return None
+        mine = _grade(holder, group)
+        fit = [stand for stand in others if _grade(stand, group) > mine]
+        if fit:
             due = self._moved_unfit_at.get(group, -math.inf) + UNFIT_MOVE_SECONDS
             if now < due:
                 self.look_at = min(self.look_at, due)
                 return None
             self._moved_unfit_at[group] = now
             best = min(fit, key=lambda stand: self._key(group, stand, load))
-            return Placed(group=group, process=best.process, why=f"{holder.process.name} is unfit")
+            why = "cannot hold all of it" if mine else "is unfit"
+            return Placed(group=group, process=best.process, why=f"{holder.process.name} {why}")
         wish = self._wish(group, holder)
         if not wish.prefer or wish.fail_back_seconds is None:
             return None
-        ranked = [stand for stand in fit if _rank(stand, wish) < _rank(holder, wish)]
+        ranked = [
+            stand for stand in others if 0 < _grade(stand, group) >= mine and _rank(stand, wish) < _rank(holder, wish)
+        ]
         for stand in sorted(ranked, key=lambda stand: _rank(stand, wish)):
             due = self._there_since[stand.process.name, group] + wish.fail_back_seconds
             if now >= due:
@@ -188,11 +193,11 @@ class Placer:
             self.look_at = min(self.look_at, due)
         return None
 
-    def _key(self, group: str, stand: Stand, load: Mapping[str, int]) -> tuple[bool, int, int, bool, int]:
+    def _key(self, group: str, stand: Stand, load: Mapping[str, int]) -> tuple[int, int, int, bool, int]:
         """Return how good a place is; the smallest is the best."""
         name = stand.process.name
         return (
-            stand.offers[group].fitness <= 0,
+            -_grade(stand, group),
             _rank(stand, self._wish(group, stand)),
             load.get(name, 0),
             name != self.own,
@@ -216,6 +221,12 @@ class Placer:
             if offer.prefer and offer.fitness > 0 and not stand.is_leaving
         }
         self._there_since = {key: self._there_since.get(key, now) for key in there}
+
+
+def _grade(stand: Stand, group: str) -> int:
+    """Return how much of a group can be held: 0 for nothing, 1 for a part, 2 for all."""
+    fitness = stand.offers[group].fitness
+    return (fitness > 0) + (fitness >= WHOLE_FITNESS)
 
 
 def _rank(stand: Stand, wish: Offer) -> int:
