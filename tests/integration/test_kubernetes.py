@@ -391,6 +391,46 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
     }
 
 
+def test_a_service_whose_address_a_neighbour_has_is_claimed_by_no_node_until_it_is_free(tmp_path: Path) -> None:
+    """It came after the first takeover, and the second node leads in a later term."""
+
+    def body() -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        with cluster_of(2, tmp_path, make_services(tmp_path, ", balance: kubevip")) as (lab, subject, kubectl):
+            hosts = [lab.network.hosts[name] for name in lab.nodes]
+
+            def holders(address: str) -> list[str]:
+                return [host.name for host in hosts if address in addresses(host)]
+
+            def refusals(node: str) -> int:
+                lines = subject.daemons[node].last_lines(100_000)
+                return sum(f"{OTHER_VIP} is in use on the network of e0 by" in line for line in lines)
+
+            def create(name: str, address: str) -> None:
+                asked = {"annotations": {"kube-vip.io/loadbalancerIPs": address}}
+                kubectl.create(SERVICES, "shop", service(name, ("http", 80), type="LoadBalancer", metadata=asked))
+                kubectl.create(ENDPOINT_SLICES, "shop", slice_of(name, "http", BACKENDS["b1"]))
+
+            create("web", VIP)
+            eventually(lambda: get(lab.client, 80), "an answer")
+            looking.output(lab.client, "ip", "address", "add", f"{OTHER_VIP}/32", "dev", "e0")
+            create("taken", OTHER_VIP)
+            eventually(lambda: any(map(refusals, lab.nodes)), "a refusal")
+            seen["claimed"] = holders(OTHER_VIP)
+            (first,) = eventually(lambda: holders(VIP), "a holder of the other address")
+            (second,) = (node for node in lab.nodes if node != first)
+            stop(subject.daemons[first])
+            eventually(lambda: refusals(second), "a refusal of the second node")
+            seen["claimed by the second"] = holders(OTHER_VIP)
+            eventually(lambda: holders(VIP) == [second], "the other address at the second node")
+            looking.output(lab.client, "ip", "address", "del", f"{OTHER_VIP}/32", "dev", "e0")
+            # it is tried again after a pause that doubles
+            looking.eventually(lambda: holders(OTHER_VIP) == [second], "an address that is free now", 60)
+        return seen
+
+    assert _sandbox.call(body) == {"claimed": [], "claimed by the second": []}
+
+
 def make_daemonset(directory: Path) -> Callable[[Any, Any, Kubectl], Kubevip]:
     """Do what `kubevip manifest daemonset --services` says: rights, configuration, variables."""
 
