@@ -12,11 +12,13 @@ from anyio.lowlevel import checkpoint
 from attrs import evolve
 
 from kubevip import (
+    Backend,
     Desired,
     Feed,
     Group,
     Instance,
     Kind,
+    LoadBalancer,
     Place,
     Problem,
     Provider,
@@ -25,6 +27,7 @@ from kubevip import (
     VirtualIP,
 )
 from kubevip._board import Board
+from kubevip._persistent import PersistentMap
 from kubevip._plugin import Origin, Plugin, built_in, load_plugin
 from kubevip._plugins import PluginRegistry
 from kubevip._sources import Sources
@@ -239,6 +242,37 @@ async def test_asking_to_read_again_reaches_every_source(rig: Rig) -> None:
         rig.sources.reload.set(1)
         assert (first.reload.value, second.reload.value) == (1, 1)
         assert first.status is rig.board.published
+        tg.cancel_scope.cancel()
+
+
+async def test_backends_that_come_and_go_are_no_new_configuration(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="kubevip.config")
+
+    def wanted(*ports: int, name: str = "shop") -> Desired:
+        backends = tuple(Backend(address="192.0.2.9", port=port) for port in ports)
+        balancer = LoadBalancer(name=name, protocol="tcp", proxy="tcp", port=80, bind_to=("api",), backends=backends)
+        part = Desired(vips=(vip("web", 2),), load_balancers=(evolve(balancer, name=f"{name}-of-a-part"),))
+        return evolve(ONE, load_balancers=(balancer,), parts=PersistentMap[str, Desired]().with_item("web", part))
+
+    rig = Rig()
+    async with create_task_group() as tg:
+        first, _ = await rig.start(tg)
+        first.publish(wanted(1))
+        await sleep(1)
+        since, before, seen = rig.sources.since, len(caplog.messages), rig.sources.wanted.value
+        for port in range(2, 10):
+            first.publish(wanted(port))
+            await sleep(1)
+            assert rig.sources.wanted.value is not seen
+            seen = rig.sources.wanted.value
+        assert rig.sources.since == since
+        assert caplog.messages[before:] == []
+        first.publish(wanted(9, name="shopping"))
+        await sleep(1)
+        assert "taken over source=first digest=aaaaaaaa" in caplog.messages[before:]
+        assert rig.sources.since is not None
+        assert since is not None
+        assert rig.sources.since > since
         tg.cancel_scope.cancel()
 
 

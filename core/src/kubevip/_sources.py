@@ -146,10 +146,11 @@ class Sources:
             return
         before, resolved = self.wanted.value, merged.resolved
         for name in taken:
-            was = self._merged.get(name, _NOTHING)
-            is_of_parts = was.parts is not said[name].parts  # of thousands some change all the time
-            level = logging.DEBUG if is_of_parts and evolve(was, parts=said[name].parts) == said[name] else logging.INFO
-            logger.log(level, "taken over source=%s digest=%s", name, said[name].digest or "-")
+            was = self._merged.get(name)
+            if was is not None and name in merged.changed and _differ_in_backends_alone(was, said[name]):
+                logger.debug("backends changed source=%s", name)  # which come and go all the time
+                continue
+            logger.info("taken over source=%s digest=%s", name, said[name].digest or "-")
             self.since = time.time()  # noqa: TID251 -- shown to people, decides nothing
         self._merged = {name: desired for name, desired in said.items() if name in merged.followed}
         if before is None or before.problems is not resolved.problems or before.digest != resolved.digest:
@@ -168,6 +169,24 @@ class Sources:
                 level = logging.WARNING if problem.severity is Severity.WARNING else logging.ERROR
                 logger.log(level, "%s", problem)
         self._told = frozenset(map(str, problems))
+
+
+def _differ_in_backends_alone(before: Desired, now: Desired) -> bool:
+    """Return whether two snapshots of a source want the same, but for where connections go."""
+
+    def is_same(name: str) -> bool:
+        old, new = before.parts.get(name), now.parts.get(name)
+        return old is not None and new is not None and _differ_in_backends_alone(old, new)
+
+    return _without_backends(before) == _without_backends(now) and all(
+        map(is_same, now.parts.changed_since(before.parts))
+    )
+
+
+def _without_backends(desired: Desired) -> Desired:
+    """Leave out the parts, too."""
+    balancers = tuple(evolve(balancer, backends=()) for balancer in desired.load_balancers)
+    return evolve(desired, load_balancers=balancers, parts=_NOTHING.parts)
 
 
 def _followed(base: Desired, said: Mapping[str, Desired]) -> dict[str, Desired]:
