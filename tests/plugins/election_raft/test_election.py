@@ -169,6 +169,33 @@ async def test_three_members_have_one_holder_that_all_know(tmp_path: Path) -> No
         assert ends[-1] - current_time() < TIMING.timing.lease_seconds
 
 
+async def test_a_member_that_is_left_alone_names_nobody_as_holder(tmp_path: Path) -> None:
+    """Neither itself, which held and may not any more, nor another, of which it hears nothing."""
+    settings = config(3)
+    stands: dict[str, Stand] = {}
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+
+        async def start(name: str, group: str, within: AsyncExitStack) -> None:
+            election = await within.enter_async_context(RAFT.open(settings, host(tmp_path, name)))
+            assert isinstance(election, RaftElection)
+            stands[group] = Stand(group)
+            tasks.start_soon(stands[group].run, election)
+            if name == "n1":  # it stands for nothing of its own choice, and hears who holds the other's
+                stands["watched"] = Stand("theirs", fitness=0)
+                tasks.start_soon(stands["watched"].run, election)
+
+        async with AsyncExitStack() as others:
+            await start("n1", "ours", stack)
+            for name in ("n2", "n3"):
+                await start(name, "theirs", others)
+            await until(lambda: stands["ours"].holds and stands["watched"].last != Following())
+            assert stands["watched"].last in (Following(leader="n2"), Following(leader="n3"))
+        await until(lambda: stands["ours"].last == Following())
+        await until(lambda: stands["watched"].last == Following())
+
+
 async def test_a_candidacy_that_ends_gives_its_group_to_others(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     async with rig.running():

@@ -22,6 +22,7 @@ from attrs import evolve
 from kubevip import Candidacy, Latest
 from kubevip.errors import ElectionError
 from kubevip_election_raft._config import DEFAULT_PORT
+from kubevip_election_raft._contact import Contact
 from kubevip_election_raft._driver import Clock, Driver
 from kubevip_election_raft._entries import MemberRecord
 from kubevip_election_raft._messages import (
@@ -74,6 +75,7 @@ class RaftElection:
         self._state: Latest[SoftState | None] = Latest(None)
         self._withdrawing: set[str] = set()
         self._questions = Questions(process.name, self._state, clock=clock, rng=rng)
+        self._contact = Contact(self._state, self._longest_promise, self._tell_all)
 
     @property
     def follows_fitness(self) -> bool:
@@ -90,10 +92,11 @@ class RaftElection:
             self._tasks = tg
             tg.start_soon(driver.run)
             tg.start_soon(self._tell_offers)
+            tg.start_soon(self._contact.run)
 
     async def campaign(self, candidacy: Candidacy) -> None:
         """Stand for a group until cancelled; then give it back, and leadership with the last one."""
-        seat = Seat(candidacy=candidacy, term=self._last_terms.get(candidacy.group, 0))
+        seat = Seat(candidacy=candidacy, term=self._last_terms.get(candidacy.group, 0), own=self._process.name)
         self._seats[candidacy.group] = seat
         try:
             async with create_task_group() as tg:
@@ -191,8 +194,7 @@ class RaftElection:
         else:
             self._log(state)
         self._state.set(state)
-        for seat in tuple(self._seats.values()):
-            self._tell(seat, state)
+        self._tell_all()
         for group in state.leaving:
             if group not in self._withdrawing and self._tasks is not None:
                 self._withdrawing.add(group)
@@ -217,13 +219,22 @@ class RaftElection:
         assert self._driver is not None  # as above
         self._driver.do((peer, "lost"), lambda node, now: node.disconnected(peer, now))
 
+    def _tell_all(self) -> None:
+        if (state := self._state.value) is not None:
+            for seat in tuple(self._seats.values()):
+                self._tell(seat, state)
+
+    def _longest_promise(self) -> float:
+        return self._driver.node.timing.promise_seconds if self._driver is not None else 0.0
+
     def _tell(self, seat: Seat, state: SoftState) -> None:
         holding = state.holdings.get(seat.candidacy.group)
         # The order of the two readings matters: a stall between them makes the tenure end earlier, never later.
         anyio_now = current_time()
         now = self._clock.now()
         left = holding.until - now if holding is not None else 0.0
-        seat.tell(state, holding, anyio_now + left if left > 0 else -math.inf, anyio_now - now)
+        valid_until = anyio_now + left if left > 0 else -math.inf
+        seat.tell(state, holding, valid_until, anyio_now - now, is_in_touch=self._contact.is_there)
 
     def _log(self, state: SoftState) -> None:
         match state.role:

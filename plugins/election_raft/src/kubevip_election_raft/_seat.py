@@ -16,21 +16,26 @@ from kubevip_election_raft._ready import Holding, Rise, SoftState
 class Seat:
     """A candidacy, and what it was told last.
 
-    Its terms lie above `term`, the last one that the group had before, in this process. They are the indices of the
-    decisions in the log, but for a group that is held anew under the same decision: then they are ahead of these.
+    `own` is the name of this member. The terms of the candidacy lie above `term`, the last one that the group had
+    before, in this process. They are the indices of the decisions in the log, but for a group that is held anew under
+    the same decision: then they are ahead of these.
     """
 
     candidacy: Candidacy
     term: int
+    own: str
     _tenure: int = 0
     _until: float = -math.inf
     _cause: Cause | None = None
     _following: Following | None = None
 
-    def tell(self, state: SoftState, holding: Holding | None, valid_until: float, offset: float) -> None:
+    def tell(
+        self, state: SoftState, holding: Holding | None, valid_until: float, offset: float, *, is_in_touch: bool
+    ) -> None:
         """Report what is so for the group: each renewal, and each change of the holder.
 
         :param valid_until: the end of `holding` in the time of the event loop, which is `offset` ahead of the node's.
+        :param is_in_touch: with the group; without it, who held something last says nothing of who does now.
         """
         if holding is not None and valid_until > -math.inf:
             if (holding.tenure, holding.until) == (self._tenure, self._until):
@@ -44,9 +49,9 @@ class Seat:
             return
         leaving = state.leaving.get(self.candidacy.group)
         placement = state.agreed.placements.get(self.candidacy.group)
-        is_here = placement is None or self.candidacy.group in state.holdings
+        is_elsewhere = placement is not None and placement.process.name != self.own
         following = Following(
-            leader=None if is_here or placement is None else placement.process.name,
+            leader=placement.process.name if placement is not None and is_elsewhere and is_in_touch else None,
             valid_until=leaving.until + offset if leaving is not None else -math.inf,
         )
         if following != self._following:
