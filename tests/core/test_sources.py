@@ -60,7 +60,7 @@ def vip(name: str, last: int) -> VirtualIP:
 
 
 GROUP = Group(name="all", election="single")
-ONE = Desired(groups=(GROUP,), vips=(vip("api", 1),), digest="aaaaaaaa")
+ONE = Desired(groups=(GROUP,), vips=(vip("api", 1),), digest="aaaaaaaa", text_digest="0123abcd")
 BROKEN = Problem(place=Place(file="config.yaml", line=3), message="expected a mapping")
 
 
@@ -284,7 +284,7 @@ async def test_a_source_that_was_loaded_need_not_say_it_again(caplog: pytest.Log
     assert caplog.messages == ["taken over source=first digest=aaaaaaaa"]
     async with create_task_group() as tg:
         first, second = await rig.start(tg)
-        assert (first.known, second.known) == ("aaaaaaaa", "")
+        assert (first.known, second.known) == ("0123abcd", "")
         tg.cancel_scope.cancel()
 
 

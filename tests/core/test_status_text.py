@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyio import to_thread
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,9 +161,43 @@ def test_everything_that_is_not_as_it_should_be_is_degraded() -> None:
     assert degraded(sample()) == [
         "last configuration refused 10:20:11: config.yaml:23: loadBalancers[0].port: expected an integer 1-65535, got "
         "70000",
-        "election raft: member n3 has another configuration: 9b77e310",
+        "election raft: member n3 has other members, groups, virtual IPs or load balancers in its file (9b77e310)",
         "listener shop: 192.168.0.82:8080 down 4m: connect refused",
     ]
+
+
+def test_what_a_check_counts_is_in_the_text_of_the_check() -> None:
+    status = sample()
+    status["elections"][0]["members"][2]["state"] = "unreachable"
+    text = render(status, check=True).splitlines()
+    assert render(sample(), check=True) == "\n".join(
+        [
+            EXPECTED,
+            "degraded: election raft: member n3 has other members, groups, virtual IPs or load balancers in its file "
+            "(9b77e310)",
+            "degraded: listener shop: 192.168.0.82:8080 down 4m: connect refused",
+        ]
+    )
+    for problem in degraded(status):
+        assert problem in text or f"degraded: {problem}" in text
+    assert render(healthy(), check=True) == render(healthy())
+
+
+def test_who_does_not_hold_an_address_is_not_named_as_its_holder() -> None:
+    """Whatever the election says: this node knows best what it holds itself."""
+    vip = evolve(SNAPSHOT.vips[1], is_held=False, held_since=None, why="")
+    status = status_of(evolve(SNAPSHOT, vips=(vip,)), {}, now=NOW)
+    (row,) = (line for line in render(status).splitlines() if line.startswith("web"))
+    assert row.split() == ["web", "192.168.0.76", "web", "-", "-", "-", "-"]
+    assert "vip web has no holder that this node knows of" in degraded(status)
+
+
+def test_an_address_that_somebody_else_claims_is_degraded_though_another_node_would_do_no_better() -> None:
+    vip = evolve(SNAPSHOT.vips[1], health=Health(reason="192.168.0.76 is claimed by 02:00:00:00:00:09 too"))
+    status = status_of(evolve(SNAPSHOT, vips=(vip,)), {}, now=NOW)
+    remark = "vip web: 192.168.0.76 is claimed by 02:00:00:00:00:09 too"
+    assert f"degraded: {remark}" in render(status)
+    assert remark in degraded(status)
 
 
 def test_a_healthy_status_is_not_degraded() -> None:
@@ -347,7 +381,7 @@ async def test_show_prints_what_the_daemon_answers(
             code = await to_thread.run_sync(lambda: show(tmp_path, as_json=as_json, check=check))
     out, err = capsys.readouterr()
     assert code == exit_status
-    assert (json.loads(out) == sample()) if as_json else (out == EXPECTED + "\n")
+    assert (json.loads(out) == sample()) if as_json else (out == render(sample(), check=check) + "\n")
     assert err.count("kubevip: degraded: ") == (3 if check and as_json else 0)
 
 

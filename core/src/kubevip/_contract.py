@@ -244,8 +244,9 @@ class Feed:
 
     `publish(desired)`: a whole snapshot; the newest wins. `reject(problems)`: what could not be read; the last good
     one stays. `status`: who holds what, for sources that write it back. `reload` grows when the user asks to read
-    again (SIGHUP). `known`: the digest of what the source has said already, through `SupportsLoad` or before it was
-    restarted, and which stands; when it begins with the same it need not say it. "" if there is nothing of that kind.
+    again (SIGHUP). `known`: the `text_digest` of what the source has said already, through `SupportsLoad` or before it
+    was restarted, and which stands; when it begins with the same it need not say it. "" if there is nothing of that
+    kind.
     """
 
     publish: Callable[[Desired], None]

@@ -267,5 +267,7 @@ class Desired:
     form: str = field(default="", eq=False)
     """What the source calls the form of the text ("native"), for people."""
     digest: str = ""
-    """Eight hexadecimal digits that name this text of the configuration; differs between nodes only when their files
-    do."""
+    """Eight hexadecimal digits that name what all nodes have to want alike; differs between nodes only where that does,
+    whatever else is different in their files."""
+    text_digest: str = ""
+    """Names the text that this was read from, by which its source knows it again; "" where there is none."""

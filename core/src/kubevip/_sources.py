@@ -107,7 +107,7 @@ class Sources:
                 reject=partial(self._reject, name),
                 status=self._board.published,
                 reload=self.reload,
-                known=said.digest if said is not None else "",
+                known=said.text_digest if said is not None else "",
             )
         )
 

@@ -26,7 +26,7 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
     """Ask the daemon of `state_dir` for its status and print it; return the exit status.
 
     0; 69 when no daemon answers; 77 when this user may not ask; 1 when it refuses, or with `check` when something is
-    degraded (what, is said on stderr with `as_json`, and in the text without).
+    degraded (what, is said on stderr with `as_json`, and in the text without). So the text says everything that counts.
     """
     try:
         answer = Client(state_dir, timeout_seconds=_TIMEOUT_SECONDS).request("status")
@@ -37,7 +37,7 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
         return NOT_PERMITTED if isinstance(error, NotPermittedError) else BAD_RESULT
     status = one({"status": answer}, "status")
     problems = degraded(status)
-    sys.stdout.write((json.dumps(status, indent=2) if as_json else render(status)) + "\n")
+    sys.stdout.write((json.dumps(status, indent=2) if as_json else render(status, check=check)) + "\n")
     if not (check and problems):
         return 0
     for problem in problems if as_json else ():
@@ -45,14 +45,18 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
     return BAD_RESULT
 
 
-def render(status: Mapping[str, object]) -> str:
-    """Return the whole text, without a line feed at its end."""
+def render(status: Mapping[str, object], *, check: bool = False) -> str:
+    """Return the whole text, without a line feed at its end.
+
+    :param check: add a line of its own for what is degraded and seen in a table only.
+    """
     tables = (_elections(status), _members(status), _vips(status), _listeners(status))
     lines = [*_heading(status), *_waiting(status)]
     for table in tables:
         if len(table) > 1:  # more than the column names
             lines += _aligned(table)
-    lines += [f"degraded: {remark}" for remark in _remarks(status)]
+    below = [*_silent_members(status), *_remarks(status), *_down(status)] if check else _remarks(status)
+    lines += [f"degraded: {remark}" for remark in below]
     return "\n".join(lines)
 
 
@@ -135,7 +139,8 @@ def _members(status: Mapping[str, object]) -> list[list[str]]:
 def _vips(status: Mapping[str, object]) -> list[list[str]]:
     table = [["VIP", "ADDRESS", "GROUP", "HOLDER", "SINCE", "WHY", "LAST OUTAGE (detect+elect+add+announce)"]]
     for it in rows(status, "vips"):
-        outage = one(it, "last_outage")
+        holder = text(it, "holder")
+        outage = one(it, "last_outage") if holder else {}  # without a holder the newest one is not over
         parts = "+".join(f"{part:.0f}" for part in numbers(outage, "parts"))
         how = parts or text(outage, "how")
         table.append(
@@ -143,7 +148,7 @@ def _vips(status: Mapping[str, object]) -> list[list[str]]:
                 text(it, "name", "?"),
                 text(it, "address", "-"),
                 text(it, "group", "-"),
-                text(it, "holder", "-"),
+                holder or "-",
                 date(number(it, "held_since")),
                 text(it, "why", "-"),
                 millis(number(outage, "milliseconds")) + (f" ({how})" if how else ""),
@@ -196,7 +201,7 @@ def _silent_members(status: Mapping[str, object]) -> Iterator[str]:
             elif problem:
                 yield f"{what} at {text(it, 'address', '?')} is heard and cannot be spoken to{problem}"
             elif (config := text(it, "config")[:_DIGEST_LENGTH]) and own and config != own:
-                yield f"{what} has another configuration: {config}"
+                yield f"{what} has other members, groups, virtual IPs or load balancers in its file ({config})"
 
 
 def _remarks(status: Mapping[str, object]) -> list[str]:
@@ -212,8 +217,11 @@ def _remarks(status: Mapping[str, object]) -> list[str]:
             remarks.append(f"{text(it, 'kind')} {text(it, 'name')} is {state}" + (f": {problem}" if problem else ""))
     for it in rows(status, "vips"):
         health = one(it, "health")
-        if text(health, "level", "good") != "good":
-            remarks.append(f"vip {text(it, 'name')} is {text(health, 'level')}: {text(health, 'reason')}")
+        level, reason = text(health, "level", "good"), text(health, "reason")
+        if level != "good":
+            remarks.append(f"vip {text(it, 'name')} is {level}: {reason}")
+        elif reason:  # nothing that another node would do better
+            remarks.append(f"vip {text(it, 'name')}: {reason}")
         if not text(it, "holder"):
             remarks.append(f"vip {text(it, 'name')} has no holder that this node knows of")
     for it in rows(status, "listeners"):

@@ -96,7 +96,7 @@ async def test_what_was_loaded_before_is_not_parsed_again_until_it_changes(
         return read_configuration(data, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(_source, "read_configuration", parse)
-    async with running(path, known=loaded.digest) as told:
+    async with running(path, known=loaded.text_digest) as told:
         replace(path, text_with(2))
         await told.until(2)
     assert parsed == [text_with(2)]
@@ -105,7 +105,7 @@ async def test_what_was_loaded_before_is_not_parsed_again_until_it_changes(
 async def test_what_changed_since_it_was_loaded_is_published_at_once(path: Path) -> None:
     loaded, _ = FileSource(path, {}).load()
     replace(path, text_with(2))
-    async with running(path, known=loaded.digest) as told:
+    async with running(path, known=loaded.text_digest) as told:
         await told.until(2)
 
 

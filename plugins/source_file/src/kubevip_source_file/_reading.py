@@ -1,4 +1,4 @@
-"""From a file to what it wants: reads it whole, tells the two formats apart, names it by its digest."""
+"""From a file to what it wants: reads it whole, tells the two formats apart, names text and content by digests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from kubevip import Desired, Place, Problem
 from kubevip.errors import ConfigError
+from kubevip_source_file._agreement import digest_of_agreement
 from kubevip_source_file._environment import warnings_beside_native
 from kubevip_source_file._native import API_VERSION
 from kubevip_source_file._native_reader import read_native
@@ -64,8 +65,8 @@ def read_file(path: Path) -> tuple[bytes, Identity]:
     return b"".join(parts), Identity.of(status)
 
 
-def digest_of(data: bytes) -> str:
-    """Return the name of what is in a file: eight hexadecimal digits."""
+def digest_of_text(data: bytes) -> str:
+    """Return the name of the text of a file: eight hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()[:8]
 
 
@@ -93,7 +94,8 @@ def read_configuration(data: bytes, file: str, environment: Mapping[str, str]) -
             f"expected {API_VERSION}, got {str(version)[:60]!r}; a file without this key is of kube-vip's own format"
         )
         raise ConfigError([document.places.problem(message, "apiVersion")])
-    return evolve(desired, form=form, digest=digest_of(data)), warnings
+    digest, text_digest = digest_of_agreement(desired), digest_of_text(data)
+    return evolve(desired, form=form, digest=digest, text_digest=text_digest), warnings
 
 
 def _refusal(path: Path, message: str) -> ConfigError:

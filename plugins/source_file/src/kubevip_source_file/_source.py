@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from anyio import CapacityLimiter, move_on_after, to_thread
 
 from kubevip.errors import ConfigError
-from kubevip_source_file._reading import Identity, digest_of, look_at, read_configuration, read_file
+from kubevip_source_file._reading import Identity, digest_of_text, look_at, read_configuration, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ class FileSource:
         def read() -> tuple[Desired, tuple[Problem, ...]] | None:
             nonlocal identity
             data, identity = read_file(self._path)
-            if digest_of(data) == known_digest:
+            if digest_of_text(data) == known_digest:
                 return None
             return read_configuration(data, str(self._path), self._environment)
 
