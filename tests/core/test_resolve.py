@@ -20,10 +20,12 @@ from kubevip import (
     NodeCheck,
     Place,
     Places,
+    Port,
     Problem,
     Provider,
     Section,
     Severity,
+    Socket,
     VirtualIP,
 )
 from kubevip._plugin import Origin, Plugin
@@ -31,7 +33,7 @@ from kubevip._plugins import PluginRegistry
 from kubevip._resolve import Resolved, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from kubevip import Host
 
@@ -263,6 +265,42 @@ def test_options_of_items_are_structured_under_the_name_of_the_instance() -> Non
     assert told(found) == []
     assert found.vips[0].options == {"bgp": Options(communities=("65000:100",))}
     assert found.load_balancers[0].options == {"nft": Options(communities=("a",))}
+
+
+@frozen(kw_only=True)
+class PeerConfig:
+    port: int = 10000
+
+
+def peers(config: PeerConfig) -> Iterator[Socket]:
+    return (Socket(address=ip_address(f"192.168.0.{number}"), port=Port(config.port)) for number in (70, 71))
+
+
+@pytest.mark.parametrize("given", [{}, {"port": 10001}])
+def test_a_listener_never_takes_the_port_that_an_election_needs(given: dict[str, int]) -> None:
+    raft = Provider(name="raft", summary="", config=PeerConfig, open=open_nothing, sockets=peers)
+    port = given.get("port", 10000)
+    found = resolved(
+        Desired(
+            instances=(instance(Kind.ELECTION, "raft", 2, **given),),
+            vips=(vip(),),
+            load_balancers=(
+                balancer("everywhere", port, 20, bind_to=()),
+                balancer("on the address", port, 30),
+                balancer("beside it", port + 2, 40, bind_to=()),
+            ),
+        ),
+        registry=registry_of(
+            (Kind.ELECTION, raft),
+            (Kind.ANNOUNCER, provider("address")),
+            (Kind.ANNOUNCER, provider("arp")),
+            (Kind.PROXY, TCP),
+        ),
+    )
+    assert told(found) == [
+        f"c.yaml:20: port: load balancer 'everywhere' is left out: election 'raft' listens on port {port} already"
+    ]
+    assert [it.name for it in found.load_balancers] == ["on the address", "beside it"]
 
 
 @pytest.mark.parametrize(

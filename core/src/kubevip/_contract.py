@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kubevip._latest import Latest
     from kubevip._leadership import Tenure
     from kubevip._machine import Machine
-    from kubevip._model import Backend, Desired, IPAddress, LoadBalancer, Placement, Problem, VirtualIP
+    from kubevip._model import Backend, Desired, IPAddress, LoadBalancer, Placement, Port, Problem, VirtualIP
     from kubevip._status import Snapshot
 
 
@@ -304,6 +304,15 @@ class Outlook:
     vips: tuple[VirtualIP, ...] = ()
     load_balancers: tuple[LoadBalancer, ...] = ()
     devices: Mapping[str, str] = field(factory=dict[str, str])
+
+
+@frozen(kw_only=True)
+class Socket:
+    """Where something listens: `transport` is "tcp" or "udp"; `address` None stands for every one of the machine."""
+
+    port: Port
+    address: IPAddress | None = None
+    transport: str = "tcp"
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,7 @@ from kubevip._structure import structure
 from kubevip.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from kubevip._model import Problem
     from kubevip._plugins import PluginRegistry
@@ -38,6 +38,11 @@ class Instances:
         self._known: dict[InstanceKey, Looked] = {}
         self._positions: dict[InstanceKey, int] = {}
         self._claimed: dict[str, Instance] = {}
+
+    @property
+    def found(self) -> Sequence[ResolvedInstance]:
+        """Those that were looked up and are good."""
+        return [looked.found for looked in self._known.values() if looked.found is not None]
 
     def look_up(self, kind: Kind, name: str, places: Places, *path: str | int) -> Looked:
         """Return the instance that is called `name` at `path`; one that is not configured has an empty section."""

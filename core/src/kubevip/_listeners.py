@@ -1,4 +1,4 @@
-"""Which sockets load balancers listen on, and which of them cannot stand side by side."""
+"""Which sockets load balancers and providers listen on, and which of them cannot stand side by side."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from kubevip._contract import Socket
     from kubevip._model import IPAddress, LoadBalancer, Member, VirtualIP
 
 
 class Listeners:
-    """The sockets of the load balancers that were added; None stands for every address of the machine."""
+    """The sockets of providers, and of the load balancers that were added.
+
+    None stands for every address of the machine. Whoever listens is called as in messages: "load balancer 'web'".
+    """
 
     def __init__(self, vips: Mapping[str, VirtualIP], members: Iterable[Member]) -> None:
         self._vips = vips
         self._members = {str(member.address) for member in members}
         self._taken: dict[tuple[str, int], dict[IPAddress | None, str]] = {}
+
+    def reserve(self, owner: str, sockets: Iterable[Socket]) -> None:
+        """Keep the sockets of a provider free for it."""
+        for socket in sockets:
+            self._taken.setdefault((socket.transport, socket.port), {}).setdefault(socket.address, owner)
 
     def add(self, balancer: LoadBalancer) -> str | None:
         """Add the sockets of `balancer` unless one of them is in the way; return why it is."""
@@ -27,12 +36,12 @@ class Listeners:
             in_the_way = (taken.get(address), taken.get(None)) if address is not None else tuple(taken.values())
             clashing = next(filter(None, in_the_way), None)
             if clashing is not None:
-                return f"load balancer {clashing!r} listens on {_show(address, balancer.port)} already"
+                return f"{clashing} listens on {_show(address, balancer.port)} already"
         own = {str(address) for address in addresses} if balancer.bind_to else self._members
         for backend in balancer.backends:
             if backend.port == balancer.port and backend.address in own:
                 return f"its backend {backend} is its own listener"
-        taken.update((address, balancer.name) for address in addresses)
+        taken.update((address, f"load balancer {balancer.name!r}") for address in addresses)
         return None
 
 

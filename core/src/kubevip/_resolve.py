@@ -226,6 +226,9 @@ class _Resolver:
 
     def _load_balancers(self, vips: Mapping[str, VirtualIP]) -> Iterator[LoadBalancer]:
         listeners = Listeners(vips, self.frame.members)
+        for instance in self.frame.instances.found:
+            if (sockets := instance.provider.sockets) is not None:
+                listeners.reserve(f"{instance.kind.value} {instance.name!r}", sockets(instance.config))
         configured = {vip.name for vip in self.desired.vips}
         for balancer in self.desired.load_balancers:
             places = balancer.places

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kubevip._status_values import clock, date, items, millis, number, numbers, one, printable, rows, span, text
@@ -15,11 +17,12 @@ from kubevip.errors import KubevipError, NoDaemonError, NotPermittedError
 from kubevip_keeper._exit_status import BAD_RESULT, NO_DAEMON, NOT_PERMITTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _TIMEOUT_SECONDS = 5.0
 _DIGEST_LENGTH = 8
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
@@ -140,7 +143,7 @@ def _vips(status: Mapping[str, object]) -> list[list[str]]:
     table = [["VIP", "ADDRESS", "GROUP", "HOLDER", "SINCE", "WHY", "LAST OUTAGE (detect+elect+add+announce)"]]
     for it in rows(status, "vips"):
         holder = text(it, "holder")
-        outage = one(it, "last_outage") if holder else {}  # without a holder the newest one is not over
+        outage = one(it if holder else _NOTHING, "last_outage")  # without a holder the newest one is not over
         parts = "+".join(f"{part:.0f}" for part in numbers(outage, "parts"))
         how = parts or text(outage, "how")
         table.append(

@@ -14,7 +14,7 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ListenerHealth,
         Outlook,
         Serving,
+        Socket,
         Standby,
         Target,
     )
@@ -273,6 +274,8 @@ class Provider(Generic[ConfigT, ServiceT_co]):
     """Proxies: the load-balancer types that it serves ("tcp", "http")."""
     describe: Callable[[ConfigT, Outlook], Description] | None = None
     """What it would do here, for `kubevip check` and `kubevip plan`; touches nothing."""
+    sockets: Callable[[ConfigT], Iterable[Socket]] | None = None
+    """Where it listens itself, on whatever node: a load balancer that would be in the way is refused beforehand."""
     default: Callable[[Mapping[str, str]], Section | None] | None = None
     """Sources: the section that the environment stands for where there is no configuration file; None: it says nothing.
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from kubevip import Command, Description, ElectionProvider, Host, Outlook, Provider, hookimpl
+from kubevip import Command, Description, ElectionProvider, Host, Outlook, Provider, Socket, hookimpl
 from kubevip.abc import Election
 from kubevip_election_raft._config import RaftConfig
 
@@ -32,12 +32,18 @@ def describe_raft(config: RaftConfig, outlook: Outlook) -> Description:
     return describe(config, outlook)
 
 
+def sockets_of(config: RaftConfig) -> Iterable[Socket]:
+    """Say where members listen. A group of one listens as soon as there are two, and needs the port then."""
+    return (Socket(address=member.address, port=config.port_of(member)) for member in config.members)
+
+
 RAFT = Provider(
     name="raft",
     summary="Members elect the holder among themselves (Raft), with the lease that takeovers wait for",
     config=RaftConfig,
     open=open_raft,
     describe=describe_raft,
+    sockets=sockets_of,
 )
 
 
