@@ -278,11 +278,11 @@ def peers(config: PeerConfig) -> Iterator[Socket]:
 
 @pytest.mark.parametrize("given", [{}, {"port": 10001}])
 def test_a_listener_never_takes_the_port_that_an_election_needs(given: dict[str, int]) -> None:
-    raft = Provider(name="raft", summary="", config=PeerConfig, open=open_nothing, sockets=peers)
+    raft = evolve(provider("raft"), config=PeerConfig, sockets=peers)
     port = given.get("port", 10000)
     found = resolved(
         Desired(
-            instances=(instance(Kind.ELECTION, "raft", 2, **given),),
+            instances=(evolve(RAFT, section=evolve(RAFT.section, data=given)),),
             vips=(vip(),),
             load_balancers=(
                 balancer("everywhere", port, 20, bind_to=()),

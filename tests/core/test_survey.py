@@ -128,13 +128,26 @@ def test_problems_of_a_section_and_of_items_stand_at_their_places(config: Path) 
     assert len(found.errors) == 1
 
 
-def test_a_file_is_not_judged_by_what_the_command_line_allows(config: Path) -> None:
+def test_what_a_daemon_here_would_be_refused_for_is_an_error_of_the_check_too(config: Path) -> None:
     found = survey(Options(config=config, node="n2"), REGISTRY, is_about_file=True)
     assert told(found, config) == [
-        "warning c.yaml:3: elections.vote.members[1].name: has no key",
+        "error c.yaml:3: elections.vote.members[1].name: has no key",
         "warning c.yaml:6: virtualIPs[0].interface: is unplugged",
     ]
     assert found.elections[0].lines == ("n2 votes for a b",)
+
+
+def test_a_node_that_only_votes_leads_nothing(config: Path) -> None:
+    def describe_witness(config: Config, outlook: Outlook) -> Description:
+        return Description(lines=("votes",), holds_nothing=True)
+
+    providers = ((Kind.ELECTION, provider("vote", describe_witness)), *PROVIDERS[1:])
+    origin = Origin(name="fake", distribution="fake", load=lambda: None)
+    registry = PluginRegistry([load_plugin(built_in()), Plugin(origin=origin, providers=providers)])
+    found = survey(Options(config=config, node="n2"), registry)
+    assert {(it.announced, it.served) for it in found.groups} == {
+        (("never here: this node votes, and holds nothing",), ())
+    }
 
 
 def test_a_machine_that_is_none_of_the_members_may_judge_a_file(config: Path) -> None:

@@ -320,9 +320,11 @@ class Description:
     """What a provider would do.
 
     `lines` are for `kubevip plan`; `firewall` is what has to be open ("in 10000/tcp from 192.168.0.70"). The path
-    of a problem's place is relative to the provider's section.
+    of a problem's place is relative to the provider's section. `holds_nothing`: of an election, in which this node
+    only votes.
     """
 
     lines: tuple[str, ...] = ()
     firewall: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    holds_nothing: bool = False

@@ -8,7 +8,8 @@ Times are wall-clock seconds since 1970 and for people only; every key is always
     fence                       "nft", "unfenced: reason", or null where no announcer says
     elections[]                 {name, provider, state, problem, leader, term, quorum, lease_seconds_left, waiting,
                                 warnings: [text],
-                                members: [{name, address, state, problem, heard_ms, rtt_ms, version, config}]}
+                                members: [{name, address, state, is_witness, problem, heard_ms, rtt_ms, version,
+                                           config}]}
     groups[]                    {name, election, is_leading, leader, term, lease_seconds_left, fitness, problem}
     vips[]                      {name, address, group, is_held, holder, held_since, why,
                                 last_outage: null | {milliseconds, parts: [detect, elect, add, announce], how},

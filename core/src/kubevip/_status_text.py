@@ -129,7 +129,9 @@ def _members(status: Mapping[str, object]) -> list[list[str]]:
                 [
                     text(it, "name", "?"),
                     text(it, "address", "-"),
-                    text(it, "state", "-") + (f": {text(it, 'problem')}" if text(it, "problem") else ""),
+                    text(it, "state", "-")
+                    + (", witness" if it.get("is_witness") is True else "")
+                    + (f": {text(it, 'problem')}" if text(it, "problem") else ""),
                     millis(number(it, "heard_ms")),
                     millis(number(it, "rtt_ms")),
                     text(it, "version", "-"),

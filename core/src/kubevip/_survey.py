@@ -78,8 +78,7 @@ class Survey:
 def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = False) -> Survey:
     """Read the configuration and ask what would come of it.
 
-    :param is_about_file: judge the file and not the machine: a machine that is none of the nodes will do, and what
-        the daemon's `--insecure` would allow is a warning.
+    :param is_about_file: judge the file and not the machine: a machine that is none of the nodes will do.
     :raises ConfigError: when the configuration is refused whole, or for want of a node name.
     """
     loaded = anyio.run(load, options, registry)
@@ -97,7 +96,6 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
     described = surveyor.problems
     if not is_here:  # what a stranger lacks says nothing of the nodes
         described = [problem for problem in described if problem.severity is Severity.ERROR]
-    if is_about_file and not options.insecure:
         lenient = _Surveyor(evolve(options, insecure=True), resolved, node, machine).problems
         described = [it if it in lenient else evolve(it, severity=Severity.WARNING) for it in described]
     if is_here:
@@ -138,6 +136,7 @@ class _Surveyor:
         self.resolved = resolved
         self.problems: list[Problem] = []
         self.firewall: list[str] = []
+        self.voting: set[str] = set()  # elections in which this node holds nothing
         devices = {vip.name: machine.device_for(vip.address, vip.interface) for vip in resolved.vips}
         self.outlook = Outlook(
             node_name=node,
@@ -175,6 +174,10 @@ class _Surveyor:
         return tuple(told)
 
     def _while_leading(self, group: Group) -> WhileLeading:
+        if group.election in self.voting:
+            return WhileLeading(
+                group=group.name, announced=("never here: this node votes, and holds nothing",), served=()
+            )
         vips = tuple(vip for vip in self.resolved.vips if vip.group == group.name)
         names = {vip.name for vip in vips}
         bound = tuple(it for it in self.resolved.load_balancers if not names.isdisjoint(it.bind_to))
@@ -215,6 +218,8 @@ class _Surveyor:
         description: Description = describe(instance.config, outlook)
         self.firewall += description.firewall
         self.problems += _placed(description.problems, instance)
+        if instance.kind is Kind.ELECTION and description.holds_nothing:
+            self.voting.add(instance.name)
         return description.lines
 
 

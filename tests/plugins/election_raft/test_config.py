@@ -43,6 +43,16 @@ def test_the_plan_of_three() -> None:
     assert description.problems == ()
 
 
+def test_the_plan_of_a_witness_holds_nothing() -> None:
+    assert RAFT.describe is not None
+    three = config(insecure=True)
+    members = tuple(evolve(member, witness=member.name == "n2") for member in three.members)
+    description = RAFT.describe(evolve(three, members=members), outlook())
+    assert description.holds_nothing
+    assert description.lines[0].startswith("n2 of n1 n2 n3, witness, quorum 2")
+    assert not RAFT.describe(evolve(three, members=members), outlook("n1")).holds_nothing
+
+
 def test_the_plan_of_one() -> None:
     assert RAFT.describe is not None
     description = RAFT.describe(config(1), Outlook(node_name="n1", instance="default", machine=Machine()))

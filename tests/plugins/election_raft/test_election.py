@@ -357,7 +357,9 @@ async def test_a_witness_votes_and_holds_nothing(tmp_path: Path) -> None:
         assert {first, second} == {"n2", "n3"}
         await rig.elections[second].relieve()  # the witness takes nothing
         assert rig.holders == [second]
-        with pytest.raises(ElectionError, match="n1 stands for no group"):
+        rows: Any = rig.elections[second].status()["members"]
+        assert [row["is_witness"] for row in rows] == [True, False, False]
+        with pytest.raises(ElectionError, match="n1 is a witness: it votes, and holds nothing"):
             await rig.elections[second].move("api", "n1")
 
 
@@ -573,6 +575,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
             {
                 "name": "n1",
                 "address": f"127.0.0.1:{settings.port}",
+                "is_witness": False,
                 "state": "follower",
                 "heard_ms": None,
                 "rtt_ms": None,
@@ -583,6 +586,7 @@ async def test_status_tells_who_is_there_and_who_is_waited_for(tmp_path: Path) -
                 {
                     "name": name,
                     "address": endpoint,
+                    "is_witness": False,
                     "state": "unreachable",
                     "heard_ms": None,
                     "rtt_ms": None,

@@ -126,7 +126,7 @@ def test_a_certificate_that_no_peer_would_accept_is_refused_before_one_does(tmp_
     with pytest.raises(KeysError, match="for both sides of a connection"):
         load_keys(for_one_side, "n1")
     expired = make_own(tmp_path / "expired", "n1", last=datetime(2001, 1, 1, tzinfo=UTC))
-    with pytest.raises(KeysError, match="its certificate has expired"):
+    with pytest.raises(KeysError, match="it has expired; renew it"):
         load_keys(expired, "n1")
 
 

@@ -58,6 +58,12 @@ def test_list_prints_a_line_for_each_member(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "n1\t192.0.2.1:10000\tleader\n"
 
 
+def test_list_says_who_is_a_witness(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"name": "n3", "address": "192.0.2.3:10000", "state": "follower", "is_witness": True}
+    assert run(FakeClient({"members": [row]}), "list") == 0
+    assert capsys.readouterr().out == "n3\t192.0.2.3:10000\tfollower, witness\n"
+
+
 def test_the_daemon_may_be_named_before_the_verb_and_after_it() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--instance")

@@ -106,7 +106,7 @@ class RaftConfig:
         if len(names) == 2:
             raise ValueError(
                 "members: two cannot fail over, because either alone is no majority: add a third member on any machine "
-                "that the others reach; with `witness: true` it votes and holds nothing"
+                "that the others reach; in the native format it may be a `witness: true`, which votes and holds nothing"
             )
         if all(member.witness for member in self.members):
             raise ValueError("members: all are witnesses, which hold nothing: at least one has to hold")

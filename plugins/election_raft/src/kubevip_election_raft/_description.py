@@ -42,17 +42,20 @@ def describe(config: RaftConfig, outlook: Outlook) -> Description:
         problems += _problems_of_keys(config, own, outlook)
     endpoint = Endpoint(address=own.address, port=config.port_of(own))
     quorum = len(config.members) // 2 + 1
+    how = "plain TCP" if is_plain else "mTLS"
+    role = ", witness" if own.witness else ""
     peers = " ".join(str(member.address) for member in config.members if member is not own)
     timing = config.time_spans
     soonest = timing.promise_seconds - timing.jitter_seconds / 2
     latest = timing.promise_seconds + timing.rank_seconds + timing.jitter_seconds + 0.010
     return Description(
         lines=(
-            f"{own.name} of {names}, quorum {quorum}, listens {endpoint}/tcp ({'plain TCP' if is_plain else 'mTLS'})",
+            f"{own.name} of {names}{role}, quorum {quorum}, listens {endpoint}/tcp ({how})",
             f"client waits: stop {STOP_MS} ms, node lost {_round(soonest)}-{_round(latest)} ms; no quorum = no VIP",
         ),
         firewall=(f"in {endpoint.port}/tcp from {peers}",),
         problems=tuple(problems),
+        holds_nothing=own.witness,
     )
 
 

@@ -165,7 +165,10 @@ def _context(folder: Path, *, is_server: bool) -> ssl.SSLContext:
         context.load_cert_chain(folder / CERTIFICATE_FILE, folder / KEY_FILE, password=_refuse_to_ask)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise KeysError(f"{folder}: {KEY_FILE} does not belong to {CERTIFICATE_FILE}") from None
+            raise KeysError(
+                f"{folder}: {KEY_FILE} does not belong to {CERTIFICATE_FILE}; copy the whole folder again "
+                "that was made for this member"
+            ) from None
         raise KeysError(f"{folder}: {CERTIFICATE_FILE} or {KEY_FILE} cannot be read as PEM") from None
     return context
 
@@ -190,7 +193,11 @@ def _introduce(folder: Path, server: ssl.SSLContext, client: ssl.SSLContext) -> 
     return asking
 
 
-_SAID_OF_ONESELF = {"wrong CA": f"no CA in {CA_FILE} has signed it for both sides of a connection"}
+_SAID_OF_ONESELF = {
+    "wrong CA": f"no CA in {CA_FILE} has signed it for both sides of a connection; copy the whole folder again that "
+    "was made for this member",
+    "its certificate has expired": "it has expired; renew it, `kubevip raft keys renew` does for keys that it made",
+}
 
 
 def _moment(text: str) -> datetime | None:

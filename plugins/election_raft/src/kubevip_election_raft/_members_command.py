@@ -33,7 +33,8 @@ def configure(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _list(args: argparse.Namespace, client: Client) -> int:
     answer: Any = client.request("list", {}, ("election", args.election))  # as `RaftElection.request` makes it
     for row in answer["members"]:
-        print(f"{row['name']}\t{row['address']}\t{row['state']}")
+        witness = ", witness" if row.get("is_witness") else ""
+        print(f"{row['name']}\t{row['address']}\t{row['state']}{witness}")
     return 0
 
 

@@ -254,6 +254,8 @@ class Node(Replicator):
             return f"{self.process.name} does not lead" + (f"; {self._leader_name} does" if self._leader_name else "")
         if to not in self.members:
             return f"{to} is not a member (members: {', '.join(self.members)})"
+        if any(record.is_witness for record in self.records if record.name == to):
+            return f"{to} is a witness: it votes, and holds nothing"
         stands = self._stands(now)
         if to not in stands:
             return f"{to} does not answer; it {self._last_heard(to, now)}"

@@ -33,8 +33,9 @@ def describe_members(
     """
     state, own = node.state, node.process.name
     rows: list[dict[str, object]] = []
+    witnesses = {record.name for record in node.records if record.is_witness}
     for name in node.members:
-        row: dict[str, object] = {"name": name, "address": str(endpoints[name])}
+        row: dict[str, object] = {"name": name, "address": str(endpoints[name]), "is_witness": name in witnesses}
         if name == own:
             row |= {"state": state.role.value, "heard_ms": None, "rtt_ms": None, "version": __version__}
             row["config"] = digest
