@@ -360,6 +360,28 @@ def test_a_folder_that_cannot_be_used_is_named_with_what_it_has_to_be(tmp_path: 
         pass
 
 
+def test_a_disk_on_which_one_sync_takes_all_the_time_is_measured_too(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(_storage, "perf_counter", lambda: float(next(clock)))
+    assert storage.measure_sync_seconds() == 1.0
+    assert os.listdir(storage.path.parent) == []
+
+
+@pytest.mark.parametrize("step", ["write_all", "write_synced"])
+def test_measuring_a_disk_that_is_full_leaves_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_storage, step, refuse)
+    with pytest.raises(ElectionError, match="No space left on device; a member needs 256 KiB there"):
+        storage.measure_sync_seconds()
+    assert os.listdir(storage.path.parent) == []
+
+
 def test_measuring_the_disk_leaves_nothing_but_the_state(storage: Storage) -> None:
     storage.save(FIRST)
     assert storage.measure_sync_seconds() > 0

@@ -19,7 +19,7 @@ import json
 import math
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -176,17 +176,23 @@ class Storage:
 
         :raises ElectionError: when the disk refuses.
         """
-        scratch, began = self._folder / "probe", perf_counter()
-        taken: list[float] = []
+        scratch, taken = self._folder / "probe", list[float]()
         block = _show(_Block(hard_state=HardState()))
         try:
             self._create(scratch, b"")
-            while len(taken) < SYNC_SAMPLES and (started := perf_counter()) - began < SYNC_SAMPLING_SECONDS:
+            began = perf_counter()  # making the file may have taken longer than all samples may
+            while not taken or (len(taken) < SYNC_SAMPLES and perf_counter() - began < SYNC_SAMPLING_SECONDS):
+                started = perf_counter()
                 write_synced(scratch, block, len(taken) * SECTOR_BYTES)
                 taken.append(perf_counter() - started)
-            scratch.unlink()
         except OSError as error:
-            raise ElectionError(f"cannot write {scratch}: {error.strerror}") from error
+            raise ElectionError(
+                f"cannot write {scratch}: {error.strerror}; a member needs {ROOM_BYTES // 1024} KiB there for its votes"
+            ) from error
+        finally:
+            for left in (scratch, _new_of(scratch)):
+                with suppress(OSError):  # a disk that takes nothing more may refuse this, too
+                    left.unlink(missing_ok=True)
         return sorted(taken)[math.ceil(len(taken) * 0.99) - 1]
 
     # Writing
@@ -211,7 +217,7 @@ class Storage:
 
     def _create(self, path: Path, block: bytes) -> None:
         """Make the file with one block and room for more: written, synced, renamed, its folder synced."""
-        new = path.with_suffix(".new")
+        new = _new_of(path)
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             write_all(file, block + bytes(ROOM_BYTES), 0)
@@ -332,7 +338,8 @@ class Storage:
     def _damaged(self) -> StorageError:
         return StorageError(
             f"{self._path} is damaged (its checksum does not match). It held this member's vote, which must not be "
-            "guessed: restore the file from a backup of this very moment, or give this machine a new member name"
+            "guessed, and a backup has an older one: move the file away, start this member without it, and on another "
+            f"member run `kubevip raft replace {self._member or 'NAME'}`"
         )
 
 
@@ -349,6 +356,11 @@ def owner_of(folder: Path) -> tuple[str, str]:
             f"cannot read {anyone.path}: {error.strerror}; is this the --state-dir of a member?"
         ) from None
     return anyone.owner(data)
+
+
+def _new_of(path: Path) -> Path:
+    """Return where a file is written before it takes the name `path`."""
+    return path.with_suffix(".new")
 
 
 def _show(block: _Block) -> bytes:
