@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -230,6 +231,33 @@ def test_a_killed_control_process_is_succeeded_by_the_next_incarnation(start: Ca
     daemon.signal(signal.SIGTERM)
     assert daemon.ended() == 0
     assert "was ended by signal 9 (Killed)" in daemon.log()
+
+
+def test_a_disk_that_takes_no_new_incarnation_is_waited_for(start: Callable[..., Daemon]) -> None:
+    daemon = start(OBEDIENT)
+    (_, _, pid) = daemon.wait_for(1)[0]
+    in_the_way = daemon.state_dir / "incarnation.new"
+    in_the_way.mkdir()  # as good as a disk that is full: it cannot be written
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: "cannot start the control process: state directory" in daemon.log())
+    assert re.search(r"state: Is a directory; trying again in [1-9]\.\d s|in 0\.[5-9] s", daemon.log())
+    assert (daemon.state_dir / "incarnation").read_text() == "1\n"
+    in_the_way.rmdir()
+    assert daemon.wait_for(2)[1][:2] == ["started", 2]
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
+
+
+def test_a_keeper_that_waits_for_its_disk_stops_when_asked_to(start: Callable[..., Daemon]) -> None:
+    daemon = start(OBEDIENT)
+    (_, _, pid) = daemon.wait_for(1)[0]
+    (daemon.state_dir / "incarnation.new").mkdir()
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: "trying again in" in daemon.log())
+    daemon.signal(signal.SIGTERM)
+    assert daemon.ended() == 0
 
 
 def test_an_incarnation_goes_on_where_the_last_daemon_ended(start: Callable[..., Daemon]) -> None:
@@ -505,7 +533,7 @@ def test_an_error_of_the_state_directory_names_it(start: Callable[..., Daemon], 
     state_dir.chmod(0o700)
     daemon = start(OBEDIENT, "--state-dir", str(state_dir))
     assert daemon.ended() == 1
-    assert f"state directory {state_dir}: [Errno 21] Is a directory" in daemon.log()
+    assert f"state directory {state_dir}: Is a directory" in daemon.log()
 
 
 def test_a_state_directory_that_others_may_write_to_is_refused(start: Callable[..., Daemon], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import errno
 import fcntl
 import json
 import os
@@ -19,12 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubevip_keeper import _processes
+from kubevip_keeper.__main__ import keep
 from kubevip_keeper._backoff import Backoff
 from kubevip_keeper._incarnation import IncarnationError, next_incarnation
 from kubevip_keeper._lock import Lock
 from kubevip_keeper._log import Log
 from kubevip_keeper._notify import Notify
-from kubevip_keeper._place import PlaceError, instance_name, make_state_dir, option, state_dir_path
+from kubevip_keeper._place import PlaceError, describe_trouble, instance_name, make_state_dir, option, state_dir_path
 from kubevip_keeper._processes import end_children
 from kubevip_keeper._protocol import PAYLOAD_LIMIT, read_will, will_message
 from kubevip_keeper._wills import COUNT_LIMIT, FIRST_STATEMENT, TOTAL_LIMIT, Wills
@@ -141,6 +143,25 @@ def test_a_state_directory_that_cannot_be_made_names_the_remedy(tmp_path: Path) 
     with pytest.raises(PlaceError, match="is not a directory") as caught:
         make_state_dir(str(tmp_path / "file"))
     assert caught.value.exit_status == 78
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(errno.ENOSPC, "free space there"), (errno.EDQUOT, "free space there"), (errno.EROFS, "mount it for writing")],
+)
+def test_what_to_do_about_a_disk_is_said(code: int, remedy: str) -> None:
+    told = describe_trouble("/state", OSError(code, os.strerror(code)))
+    assert told.startswith(f"state directory /state: {os.strerror(code)}; {remedy}")
+
+
+def test_a_disk_that_is_read_only_is_a_machine_that_does_not_permit_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("kubevip_keeper._place.make_state_dir", refuse)
+    assert keep(["/bin/true"], ["run", "--state-dir", str(tmp_path / "state")]) == 77
 
 
 def test_incarnations_count_up_and_survive_a_crash_between_write_and_rename(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -32,7 +33,14 @@ def keep(command: Sequence[str], arguments: Sequence[str]) -> int:
     from kubevip_keeper._lock import Lock, LockHeldError
     from kubevip_keeper._log import Log
     from kubevip_keeper._notify import Notify
-    from kubevip_keeper._place import PlaceError, instance_name, make_state_dir, option, state_dir_path
+    from kubevip_keeper._place import (
+        PlaceError,
+        describe_trouble,
+        instance_name,
+        make_state_dir,
+        option,
+        state_dir_path,
+    )
 
     environment = dict(os.environ)
     notify = Notify.taken_from(environment)
@@ -51,8 +59,8 @@ def keep(command: Sequence[str], arguments: Sequence[str]) -> int:
         log.error("%s; run as root, or name a state directory of your own with --state-dir", exc)
         return NOT_PERMITTED
     except OSError as exc:  # a full disk, say: the error itself may name no file
-        log.error("state directory %s: %s", state_dir, exc)
-        return BAD_RESULT
+        log.error("%s", describe_trouble(state_dir, exc))
+        return NOT_PERMITTED if exc.errno == errno.EROFS else BAD_RESULT
     except (LockHeldError, IncarnationError) as exc:
         log.error("%s", exc)
         return BAD_RESULT

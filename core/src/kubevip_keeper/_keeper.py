@@ -19,6 +19,7 @@ from kubevip_keeper import _protocol as protocol
 from kubevip_keeper._backoff import Backoff
 from kubevip_keeper._child import Child
 from kubevip_keeper._incarnation import next_incarnation
+from kubevip_keeper._place import describe_trouble
 from kubevip_keeper._processes import become_subreaper, end_children
 from kubevip_keeper._signals import STOPPING, Signals
 
@@ -69,29 +70,47 @@ class Keeper:
     def run(self) -> int:
         """Keep it running until asked to stop; return the exit status.
 
-        :raises OSError: when no process can be started, or the incarnation cannot be written.
+        Once it ran, a disk that takes no new incarnation, or a machine that starts no process, is waited for.
+
+        :raises OSError: when no process can be started for the first time, or the incarnation cannot be written then.
         """
         if not become_subreaper():
             self._log.warning("this system has no subreaper: what a dead control process left cannot be found")
         backoff = Backoff()
-        while True:
-            child = self._start()
+        child: Child | None = self._start()
+        while child is not None:
             self._watch(child)
             has_ended_well = self._settle(child)
             if self._stops or (child.status in FINAL_STATUSES and not child.is_ready):
                 return self._exit_status(child, has_ended_well)
             ran_seconds = time.monotonic() - child.started_at
-            delay = backoff.after(ran_seconds, int.from_bytes(os.urandom(2), "big") / 0xFFFF)
+            delay = backoff.after(ran_seconds, _chance())
             self._log.warning("starting the control process again in %.1f s", delay)
             self._notify.send(STATUS=f"control process {_describe(child)}; starting again")
-            if self._is_stopped_within(delay):
-                return 0
+            child = None if self._is_stopped_within(delay) else self._start_again(backoff)
+        return 0
+
+    def _start_again(self, backoff: Backoff) -> Child | None:
+        """Start the next one as soon as the machine lets it; None when asked to stop meanwhile."""
+        while True:
+            try:
+                return self._start()
+            except OSError as error:
+                delay = backoff.after(0, _chance())
+                why = f"cannot start the control process: {describe_trouble(self._state_dir, error)}"
+                self._log.error("%s; trying again in %.1f s", why, delay)
+                self._notify.send(STATUS=why)
+                if self._is_stopped_within(delay):
+                    return None
 
     def _start(self) -> Child:
         incarnation = next_incarnation(self._state_dir)
         child = Child(self._command, self._environment, self._lock.fd, incarnation, self._log)
         self._child = child
-        self._lock.write_pids((os.getpid(), child.pid))
+        try:
+            self._lock.write_pids((os.getpid(), child.pid))
+        except OSError as error:  # a message of a second process says less; the lock is held all the same
+            self._log.warning("pids are not in the lock: %s", describe_trouble(self._state_dir, error))
         self._log.info("started the control process pid=%d incarnation=%d", child.pid, incarnation)
         return child
 
@@ -183,6 +202,10 @@ class Keeper:
             self._notify.send(READY="1")
         if text is not None:
             self._notify.send(STATUS=text)
+
+
+def _chance() -> float:
+    return int.from_bytes(os.urandom(2), "big") / 0xFFFF
 
 
 def _describe(child: Child) -> str:

@@ -6,6 +6,7 @@ clients.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import zlib
@@ -82,6 +83,16 @@ def option(arguments: Sequence[str], name: str) -> str | None:
         elif argument.startswith(name + "="):
             value = argument[len(name) + 1 :]
     return value
+
+
+def describe_trouble(path: str, error: OSError) -> str:
+    """Say why the state directory `path` cannot be used, and what to do; the error itself may name no file."""
+    why = f"state directory {path}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{why}; free space there: numbers that must never repeat, and votes, are written before they count"
+    if error.errno == errno.EROFS:
+        return f"{why}; mount it for writing, or name another one with --state-dir"
+    return why
 
 
 def make_state_dir(path: str) -> None:
