@@ -92,6 +92,12 @@ def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFi
     assert capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["status", "--jsn"], ["version", "extra"], ["move", "api"], ["raft", "--bad"]])
+def test_a_usage_error_shows_the_usage_of_its_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"usage: kubevip {arguments[0]} ")
+
+
 def test_help_is_good(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--help"]) == 0
     assert "--node" in capsys.readouterr().out
@@ -243,7 +249,7 @@ def test_plan_refuses_to_guess_which_node_this_is(capsys: pytest.CaptureFixture[
     assert "--node" in shown
 
 
-def test_what_insecure_would_allow_is_a_warning_of_check_and_an_error_of_plan(
+def test_keys_with_which_the_daemon_here_would_not_start_are_an_error_of_check_and_plan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n1 = Machine(interfaces=(Interface(name="e0", addresses=(IPv4Interface("192.168.0.70/24"),)),))
@@ -251,10 +257,13 @@ def test_what_insecure_would_allow_is_a_warning_of_check_and_an_error_of_plan(
     text = (EXAMPLES / "address.yaml").read_text().replace("members:", f"pki: {tmp_path}\n    members:")
     (tmp_path / "local.yaml").write_text(text)
     file = str(tmp_path / "local.yaml")
-    assert main(["check", file, "--node", "n1"]) == 0
+    for command in ("check", "plan"):
+        assert main([command, file, "--node", "n1"]) == 78
+        assert "there are no keys" in capsys.readouterr().out
+        assert main([command, file, "--node", "n1", "--insecure"]) == 0
+    capsys.readouterr()
+    assert main(["check", file, "--node", "n2"]) == 0  # whose keys are not here
     assert "warning: " in capsys.readouterr().out
-    assert main(["plan", file, "--node", "n1"]) == 78
-    assert main(["plan", file, "--node", "n1", "--insecure"]) == 0
 
 
 @pytest.mark.parametrize(

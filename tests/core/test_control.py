@@ -96,6 +96,15 @@ async def test_a_request_that_breaks_is_logged_and_the_daemon_goes_on(
         assert await in_thread(lambda: Client(tmp_path).request("next"))
 
 
+def test_a_daemon_that_is_stopped_is_no_daemon_that_answers_and_its_process_is_named(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(tmp_path / "control.sock"))
+        stopped.listen()
+        message = rf"not answered within 0\.05 s; its process, pid {os.getpid()}, may be stopped"
+        with pytest.raises(NoDaemonError, match=message):
+            Client(tmp_path, timeout_seconds=0.05).request("status")
+
+
 @anyio_test
 async def test_a_request_that_hangs_is_ended(tmp_path: Path) -> None:
     async with serve(tmp_path / "control.sock", echo, answer_seconds=0.05):

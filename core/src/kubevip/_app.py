@@ -31,7 +31,7 @@ from kubevip._requests import Requests
 from kubevip._resolve import resolve
 from kubevip._sources import Sources
 from kubevip._status_json import status_of
-from kubevip._supervise import causes, describe_error, supervise
+from kubevip._supervise import causes, supervise
 from kubevip._urgency import Urgency
 from kubevip.errors import ConfigError, KubevipError, NotPermittedError
 from kubevip_keeper._exit_status import NOT_PERMITTED, REFUSED
@@ -141,7 +141,7 @@ class _Node:
         for kind, name, task in tuple(self._reconciler.services()):
             await task.settled.wait()
             if task.refused is not None:
-                logger.error("%s %s is refused: %s", kind.value, name, describe_error(task.refused))
+                logger.error("%s %s is refused, for the reason above: ending", kind.value, name)
                 self._status_code = NOT_PERMITTED if isinstance(task.refused, NotPermittedError) else REFUSED
                 self._stopping.set()
                 return

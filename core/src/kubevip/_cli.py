@@ -19,7 +19,7 @@ from kubevip_keeper._exit_status import BAD_RESULT, NO_DAEMON, NOT_PERMITTED, RE
 from kubevip_keeper._place import PlaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from kubevip._commands import CarryOut
 
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] not in parser.names:
         _add_plugin_commands(parser)
     try:
-        parsed = parser.whole.parse_args(arguments)
+        parsed, unknown = parser.whole.parse_known_args(arguments)
+        if unknown:
+            parser.of(parsed.command).error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as leave:  # argparse has printed usage, an error or help
         return leave.code if isinstance(leave.code, int) else USAGE
     if parsed.command is None:
@@ -88,16 +90,25 @@ class _Parser:
             allow_abbrev=False,
         )
         self._commands = self.whole.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-        self.names: set[str] = set()
+        self._parsers: dict[str, argparse.ArgumentParser] = {}
+
+    @property
+    def names(self) -> Collection[str]:
+        """The subcommands."""
+        return self._parsers.keys()
+
+    def of(self, name: str | None) -> argparse.ArgumentParser:
+        """Return the parser of a subcommand; the whole one without any."""
+        return self.whole if name is None else self._parsers[name]
 
     def add(self, name: str, summary: str, carry_out: CarryOut) -> argparse.ArgumentParser:
         """Add a subcommand; return its parser."""
-        self.names.add(name)
         # Abbreviations are off: the keeper reads the same command line, and knows whole names only.
         made = self._commands.add_parser(
             name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", allow_abbrev=False
         )
         made.set_defaults(carry_out=carry_out)
+        self._parsers[name] = made
         return made
 
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import socket
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -46,9 +47,9 @@ class Client:
         """Have the daemon carry out `verb` and return its answer, JSON-compatible values.
 
         :param target: kind and name of the instance that it is for, ("election", "raft"); None: the daemon itself.
-        :raises NoDaemonError: when nothing answers.
+        :raises NoDaemonError: when nothing answers, or not in time.
         :raises NotPermittedError: when this user may not speak to the daemon.
-        :raises ControlError: when the daemon refuses, with its words, or does not answer in time or in form.
+        :raises ControlError: when the daemon refuses, with its words, or does not answer in form.
         """
         message: dict[str, object] = {"verb": verb, "args": dict(args or {})}
         if target is not None:
@@ -56,12 +57,17 @@ class Client:
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
         if len(line) > REQUEST_LIMIT:
             raise ControlError(f"the request {verb!r} is larger than {REQUEST_LIMIT} bytes")
+        pid = 0
         try:
             with self._connected() as connection:
+                pid = _peer_of(connection)
                 connection.sendall(line)
                 answer = _read_line(connection)
         except TimeoutError as exc:
-            raise ControlError(f"the daemon at {self.path} took longer than {self._timeout_seconds:g} s") from exc
+            who = f"; its process, pid {pid}, may be stopped (kill -CONT {pid}), hang or be overloaded" if pid else ""
+            raise NoDaemonError(
+                f"the daemon at {self.path} has not answered within {self._timeout_seconds:g} s{who}"
+            ) from exc
         except BlockingIOError as exc:  # a full backlog, in the words of unix(7)
             raise ControlError(f"the daemon at {self.path} is busy: too many clients wait; try again") from exc
         except (ConnectionError, FileNotFoundError, NotADirectoryError) as exc:
@@ -96,6 +102,15 @@ def reachable(path: Path) -> Generator[str]:
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
+
+
+def _peer_of(connection: socket.socket) -> int:
+    """Return the process that listens at the other end; 0 where the system does not say (SO_PEERCRED, unix(7))."""
+    option: int | None = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return 0
+    pid, _, _ = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("iII")))
+    return int(pid)
 
 
 def _read_line(connection: socket.socket) -> bytes:
