@@ -38,6 +38,20 @@ def test_the_device_of_a_virtual_ip(address: str, interface: str, device: str) -
     assert MACHINE.device_for(parsed, interface) == device
 
 
+@pytest.mark.parametrize(
+    ("address", "device"),
+    [
+        ("192.0.2.255", "eth0"),
+        ("192.0.2.143", "eth1"),
+        ("192.0.2.254", ""),
+        ("198.51.100.1", ""),  # a host address has no subnet
+        ("2001:db8::ffff:ffff:ffff:ffff", ""),
+    ],
+)
+def test_the_broadcast_address_of_a_subnet_is_known(address: str, device: str) -> None:
+    assert MACHINE.broadcast_on(IPv6Address(address) if ":" in address else IPv4Address(address)) == device
+
+
 def test_who_has_an_address() -> None:
     assert MACHINE.device_of(IPv4Address("192.0.2.130")) == "eth1"
     assert MACHINE.device_of(IPv4Address("192.0.2.131")) == ""

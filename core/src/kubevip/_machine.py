@@ -7,7 +7,7 @@ import fcntl
 import socket
 import struct
 import sys
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,15 @@ class Machine:
                 if address in network and network.prefixlen > length:
                     best, length = device.name, network.prefixlen
         return best or (self.default_device4 if address.version == 4 else self.default_device6)
+
+    def broadcast_on(self, address: IPAddress) -> str:
+        """Return the device of whose subnet this is the broadcast address; "" if of none. IPv6 has no such address."""
+        for device in self.interfaces:
+            for own in device.addresses:
+                net = own.network
+                if isinstance(net, IPv4Network) and net.prefixlen <= 30 and address == net.broadcast_address:
+                    return device.name
+        return ""
 
 
 def read_machine() -> Machine:

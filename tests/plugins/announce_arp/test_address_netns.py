@@ -251,6 +251,14 @@ async def test_a_device_that_cannot_bear_it_is_named(
                 raise AssertionError("entered")
 
 
+async def test_the_broadcast_address_of_a_subnet_is_refused(wire: Wire, shell: Shell, tmp_path: Path) -> None:
+    async with ADDRESS.open(QUIET, Recorded(tmp_path).host) as announcer:
+        vip = attrs.evolve(VIP4, address=ip_address("10.9.0.255"))
+        with pytest.raises(AnnounceError, match=r"api4: 10\.9\.0\.255 is the broadcast address of the subnet of e0"):
+            async with announcer.prepare(vip):
+                raise AssertionError("entered")
+
+
 async def test_a_device_without_ipv6_is_named_with_the_remedy(wire: Wire, shell: Shell, tmp_path: Path) -> None:
     shell("sysctl -qw net.ipv6.conf.e0.disable_ipv6=1")
     recorded = Recorded(tmp_path)

@@ -61,6 +61,15 @@ def test_a_missing_device_is_a_warning_that_says_what_follows() -> None:
     ]
 
 
+def test_the_broadcast_address_of_a_subnet_is_an_error() -> None:
+    vip = VirtualIP(name="web", address=ip_address("192.168.0.255"), group="web")
+    found = describe_address(AddressConfig(), outlook(vip, web="ens18"))
+    assert found.lines == ()
+    assert [(it.message, it.severity) for it in found.problems] == [
+        ("192.168.0.255 is the broadcast address of the subnet of ens18: no machine can have it", Severity.ERROR)
+    ]
+
+
 def test_a_host_address_that_is_there_is_a_warning_as_it_may_be_that_of_a_running_kubevip() -> None:
     vip = VirtualIP(name="web", address=ip_address("192.168.0.76"), group="web")
     found = describe_address(AddressConfig(), outlook(vip, web="ens18"))
@@ -100,6 +109,13 @@ def test_what_another_boot_owned_is_nobodys(tmp_path: Path, monkeypatch: pytest.
     records.write_owned(tmp_path, [Ownership("192.0.2.1", "e0")])
     monkeypatch.setattr(records, "boot_id", lambda: "another")
     assert records.read_owned(tmp_path) == frozenset()
+
+
+def test_a_record_that_the_disk_does_not_take_is_named(tmp_path: Path) -> None:
+    (tmp_path / "announced.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        records.write_announced(tmp_path, {"192.0.2.1"})
+    assert caught.value.filename == str(tmp_path / "announced.json")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"addresses": 7}', '{"boot": 1, "addresses": [1]}', "\0" * 100])

@@ -129,8 +129,14 @@ class Devices:
     async def find(self, vip: VirtualIP) -> Device:
         """Return the device that a virtual IP belongs on.
 
-        :raises AnnounceError: when there is none, or it is a member of a bridge or bond.
+        :raises AnnounceError: when there is none, it is a member of a bridge or bond, or the address is a subnet's
+            broadcast address.
         """
+        if broadcasts := self.machine().broadcast_on(vip.address):
+            raise AnnounceError(
+                f"virtual IP {vip.name}: {vip.address} is the broadcast address of the subnet of {broadcasts}; choose "
+                "another one"
+            )
         name = self.machine().device_for(vip.address, vip.interface)
         if not name and vip.interface == "auto":  # read only where needed: routes can be many, and come and go
             self._defaults = await to_thread.run_sync(read_default_devices, limiter=self._limiter)

@@ -79,11 +79,19 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def _replace(path: Path, content: object, *, sync: bool) -> None:
+    """Write a file anew.
+
+    :raises OSError: naming the file, as those of a write to a full disk do not by themselves.
+    """
     temporary = path.with_suffix(".new")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.write("\n")
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.write("\n")
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
