@@ -344,6 +344,7 @@ def test_a_service_gets_its_address_and_status_and_keeps_both_when_its_holder_st
             Client(subject.state[before]).request("move", {"group": "services", "to": first})
             seen["moved"] = eventually(lambda: holders() != [before] and holders(), "another holder") == [first]
             seen["goes on there"] = eventually(lambda: get(lab.client, 80), "an answer of the other")
+            eventually(lambda: kubectl.told("AddressHeld", f"by node {first}"), "an Event of the other")
 
             seen["exit"] = stop(subject.daemons[first])
             seen["the other holds"] = eventually(lambda: holders() != [first] and holders(), "a holder") != [first]

@@ -76,6 +76,10 @@ class Kubevip:
                 if not group["leader"]:
                     return f"{node} knows no leader of {group['name']}: {group['problem'] or 'waiting'}"
                 leaders.setdefault(group["name"], set()).add(group["leader"])
+            led = {group["name"] for group in answer["groups"] if group["is_leading"]}
+            for vip in answer["vips"]:
+                if vip["group"] in led and not vip["is_held"]:
+                    return f"{node} leads {vip['group']} and does not hold {vip['name']}: {vip['health']['reason']}"
         split = [f"{', '.join(sorted(names))} in {group}" for group, names in leaders.items() if len(names) > 1]
         return f"the nodes follow different leaders: {split[0]}" if split else ""
 
