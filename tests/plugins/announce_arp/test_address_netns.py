@@ -18,7 +18,7 @@ from anyio import create_task_group, sleep
 from anyio.to_thread import run_sync
 
 from kubevip import Duration, Health, Host, Level, VirtualIP
-from kubevip.abc import SupportsTakeover
+from kubevip.abc import SupportsPreparation, SupportsTakeover
 from kubevip.errors import AnnounceError
 from kubevip.testing import ManualTenure, make_host, make_tenure
 from kubevip_announce_arp import _will
@@ -254,6 +254,7 @@ async def test_a_device_that_cannot_bear_it_is_named(
 async def test_the_broadcast_address_of_a_subnet_is_refused(wire: Wire, shell: Shell, tmp_path: Path) -> None:
     async with ADDRESS.open(QUIET, Recorded(tmp_path).host) as announcer:
         vip = attrs.evolve(VIP4, address=ip_address("10.9.0.255"))
+        assert isinstance(announcer, SupportsPreparation)
         with pytest.raises(AnnounceError, match=r"api4: 10\.9\.0\.255 is the broadcast address of the subnet of e0"):
             async with announcer.prepare(vip):
                 raise AssertionError("entered")
