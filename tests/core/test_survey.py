@@ -182,6 +182,23 @@ def test_the_address_of_a_machine_that_is_no_node_says_nothing(config: Path, mon
     assert [line for line in told(found, config) if "192.0.2" in line] == []
 
 
+BROADCAST = "192.0.2.11 is the broadcast address of the subnet of e0: no machine can have it"
+
+
+@pytest.mark.parametrize(
+    ("node", "said"), [("n2", [f"error c.yaml:7: virtualIPs[1].address: {BROADCAST}"]), (None, [])]
+)
+def test_the_broadcast_address_of_a_subnet_of_the_node_is_refused(
+    config: Path, monkeypatch: pytest.MonkeyPatch, node: str | None, said: list[str]
+) -> None:
+    """The subnets of a machine that is no node say nothing of those of the nodes."""
+    config.write_text(CONFIG.replace("192.0.2.10", "192.0.2.11"))
+    machine = Machine(interfaces=(Interface(name="e0", addresses=(ip_interface("192.0.2.10/30"),)),))
+    monkeypatch.setattr("kubevip._survey.read_machine", lambda: machine)
+    found = survey(Options(config=config, node=node), REGISTRY, is_about_file=True)
+    assert [line for line in told(found, config) if "192.0.2" in line] == said
+
+
 def test_a_file_that_is_refused_whole_raises_with_its_problems(config: Path) -> None:
     config.write_text(CONFIG.replace("port: 90", "port: 0"))
     with pytest.raises(ConfigError, match="expected an integer 1-65535, got 0"):

@@ -99,7 +99,7 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
         lenient = _Surveyor(evolve(options, insecure=True), resolved, node, machine).problems
         described = [it if it in lenient else evolve(it, severity=Severity.WARNING) for it in described]
     if is_here:
-        described = [*described, *_own_addresses(resolved.vips, node, machine)]
+        described = [*described, *_never_held(resolved.vips, node, machine)]
     return Survey(
         file=loaded.origin,
         form=loaded.file.form,
@@ -118,9 +118,14 @@ def survey(options: Options, registry: PluginRegistry, *, is_about_file: bool = 
     )
 
 
-def _own_addresses(vips: Iterable[VirtualIP], node: str, machine: Machine) -> Iterator[Problem]:
-    """Yield a problem for each virtual IP that is an address of the machine itself: it would never be held there."""
+def _never_held(vips: Iterable[VirtualIP], node: str, machine: Machine) -> Iterator[Problem]:
+    """Yield a problem for each virtual IP that the machine itself has, or uses for a subnet: it is never held there."""
     for vip in vips:
+        if broadcasts := machine.broadcast_on(vip.address):
+            yield vip.places.problem(
+                f"{vip.address} is the broadcast address of the subnet of {broadcasts}: no machine can have it",
+                "address",
+            )
         if machine.is_own(vip.address):
             yield vip.places.problem(
                 f"virtual IP {vip.name!r}: {vip.address} is an address of this machine ({node}), on "

@@ -61,15 +61,6 @@ def test_a_missing_device_is_a_warning_that_says_what_follows() -> None:
     ]
 
 
-def test_the_broadcast_address_of_a_subnet_is_an_error() -> None:
-    vip = VirtualIP(name="web", address=ip_address("192.168.0.255"), group="web")
-    found = describe_address(AddressConfig(), outlook(vip, web="ens18"))
-    assert found.lines == ()
-    assert [(it.message, it.severity) for it in found.problems] == [
-        ("192.168.0.255 is the broadcast address of the subnet of ens18: no machine can have it", Severity.ERROR)
-    ]
-
-
 def test_a_host_address_that_is_there_is_a_warning_as_it_may_be_that_of_a_running_kubevip() -> None:
     vip = VirtualIP(name="web", address=ip_address("192.168.0.76"), group="web")
     found = describe_address(AddressConfig(), outlook(vip, web="ens18"))

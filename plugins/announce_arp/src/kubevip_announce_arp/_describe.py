@@ -23,10 +23,6 @@ def describe_address(config: AddressConfig, outlook: Outlook) -> Description:
     problems: list[Problem] = []
     for vip in outlook.vips:
         device = outlook.devices.get(vip.name, "")
-        if broadcasts := outlook.machine.broadcast_on(vip.address):
-            message = f"{vip.address} is the broadcast address of the subnet of {broadcasts}: no machine can have it"
-            problems.append(vip.places.problem(message, "address"))
-            continue
         if device:
             by_device.setdefault(device, []).append(f"{vip.address}/{vip.address.max_prefixlen}")
             if (own := outlook.machine.device_of(vip.address)) and not outlook.machine.is_own(vip.address):
