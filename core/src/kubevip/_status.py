@@ -126,10 +126,14 @@ class Snapshot:
     def vips(self) -> tuple[VipStatus, ...]:
         """All virtual IPs; those that are not held here with the leader of their group as the holder."""
         leaders = {group.name: group.leader for group in self.groups}
-        return tuple(
-            evolve(vip, holder=self.node if vip.is_held else leaders.get(vip.group)) if vip.holder is None else vip
-            for vip in self._vips.values()
-        )
+
+        def holder(vip: VipStatus) -> str | None:
+            if vip.is_held:
+                return self.node
+            elsewhere = vip.holder or leaders.get(vip.group)
+            return elsewhere if elsewhere != self.node else None  # whoever else may think so
+
+        return tuple(evolve(vip, holder=holder(vip)) for vip in self._vips.values())
 
     @cached_property
     def listeners(self) -> tuple[ListenerStatus, ...]:

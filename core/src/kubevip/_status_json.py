@@ -90,7 +90,7 @@ def status_of(
             if it.kind == "election"
         ],
         "groups": [_group(it, snapshot.node) for it in snapshot.groups],
-        "vips": [_vip(it, snapshot.node) for it in snapshot.vips],
+        "vips": [_vip(it) for it in snapshot.vips],
         "listeners": [_listener(it) for it in snapshot.listeners],
         "services": [_service(it, services) for it in snapshot.services],
         "agents": [_service(it, services) for it in snapshot.agents],
@@ -134,11 +134,10 @@ def _group(group: GroupStatus, node: str) -> dict[str, object]:
     }
 
 
-def _vip(vip: VipStatus, node: str) -> dict[str, object]:
+def _vip(vip: VipStatus) -> dict[str, object]:
     return {
         **asdict(vip),
         "address": str(vip.address),
-        "holder": None if vip.holder == node and not vip.is_held else vip.holder,  # whoever else may think so
         "health": {"level": vip.health.level.name.lower(), "reason": vip.health.reason},
     }
 
