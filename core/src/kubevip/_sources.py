@@ -18,7 +18,7 @@ from kubevip._resolution import Resolution
 from kubevip._resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from kubevip._board import Board
     from kubevip._model import Problem
@@ -35,15 +35,6 @@ class Refusal:
 
     at: float
     problems: tuple[Problem, ...]
-
-
-@frozen(kw_only=True)
-class _Merged:
-    """What the snapshots want together, whose of them are new, and which sources are named in them."""
-
-    resolved: Resolved
-    changed: frozenset[str]
-    followed: frozenset[str]
 
 
 _NOTHING = Desired()
@@ -80,9 +71,7 @@ class Sources:
         self._resolution = Resolution(registry)
         if resolved is None:
             resolved = resolve((base, *self._said.values()), registry)
-        self._take(
-            _Merged(resolved=resolved, changed=frozenset(self._said), followed=frozenset(self._said)), self._said
-        )
+        self._take(self._said, resolved, changed=self._said.keys(), followed=self._said.keys())
 
     async def run(self) -> None:
         """Merge what is published, until cancelled."""
@@ -92,10 +81,8 @@ class Sources:
             said = dict(self._said)
             snapshots = _followed(self._base, said)
             resolved = await self._resolution.update(snapshots)
-            followed = frozenset(snapshots)
-            changed = frozenset(name for name in followed & said.keys() if said[name] != self._merged.get(name))
-            merged = _Merged(resolved=resolved, changed=changed, followed=followed)
-            self._take(merged, said)
+            changed = {name for name in snapshots.keys() & said.keys() if said[name] != self._merged.get(name)}
+            self._take(said, resolved, changed=changed, followed=snapshots.keys())
 
     async def follow(self, name: str, source: ConfigSource) -> None:
         """Run `source` and take over what it publishes, until cancelled or it has nothing more to say."""
@@ -134,25 +121,31 @@ class Sources:
             logger.error("refused source=%s: %s", name, problem)
         self._board.touch()
 
-    def _take(self, merged: _Merged, said: Mapping[str, Desired]) -> None:
-        """Make what was merged what is wanted, unless it says nothing new."""
+    def _take(
+        self, said: Mapping[str, Desired], resolved: Resolved, *, changed: Collection[str], followed: Collection[str]
+    ) -> None:
+        """Make what was said, and comes to `resolved`, what is wanted, unless it says nothing new.
+
+        :param changed: the sources that say something else than what is wanted now.
+        :param followed: the sources that are configured.
+        """
         if not self._news.is_set():  # else it is about more than was merged, and merged again
             # what a source said goes with it; one that fails and is restarted is still wanted, and its word stands
-            self._said = {name: desired for name, desired in self._said.items() if name in merged.followed}
-            self._refused = {name: refusal for name, refusal in self._refused.items() if name in merged.followed}
-        taken = [name for name in said if name in merged.changed or name in self._mended]
+            self._said = {name: desired for name, desired in self._said.items() if name in followed}
+            self._refused = {name: refusal for name, refusal in self._refused.items() if name in followed}
+        taken = [name for name in said if name in changed or name in self._mended]
         self._mended.difference_update(said)
         if self.wanted.value is not None and not taken:
             return
-        before, resolved = self.wanted.value, merged.resolved
+        before = self.wanted.value
         for name in taken:
             was = self._merged.get(name)
-            if was is not None and name in merged.changed and _differ_in_backends_alone(was, said[name]):
+            if was is not None and name in changed and _differ_in_backends_alone(was, said[name]):
                 logger.debug("backends changed source=%s", name)  # which come and go all the time
                 continue
             logger.info("taken over source=%s digest=%s", name, said[name].digest or "-")
             self.since = time.time()  # noqa: TID251 -- shown to people, decides nothing
-        self._merged = {name: desired for name, desired in said.items() if name in merged.followed}
+        self._merged = {name: desired for name, desired in said.items() if name in followed}
         if before is None or before.problems is not resolved.problems or before.digest != resolved.digest:
             self._tell(resolved.problems)
             self._board.problems = tuple(map(str, resolved.problems))
