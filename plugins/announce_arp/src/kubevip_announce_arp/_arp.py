@@ -19,7 +19,7 @@ from kubevip_announce_arp._devices import Devices
 from kubevip_announce_arp._frames import announcement, mark_of, show
 from kubevip_announce_arp._rtnetlink import AddressEvent
 from kubevip_announce_arp._schedule import AnnouncementSchedule, ConflictPolicy
-from kubevip_announce_arp._segment import Segment
+from kubevip_announce_arp._segment import Segment, Segments
 from kubevip_announce_arp._templates import load_templates
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ class ArpAnnouncer:
         host: Host,
     ) -> None:
         self._config, self._devices, self._templates, self._tasks = config, devices, templates, tasks
-        self._keep_open, self._instance = host.keep_open, host.instance
+        self._instance = host.instance
         self._announced: dict[IPAddress, _Announced] = {}
-        self._segments: dict[str, Segment] = {}
+        self._segments = Segments(tasks, lambda device: Segment(device, config.rate, self._heard, host.keep_open))
         self._frames: dict[tuple[IPAddress, bytes, bool, str], tuple[bytes, ...]] = {}
         self._stop_listening = devices.listen(self._see)
 
@@ -214,16 +214,7 @@ class ArpAnnouncer:
     def _segment(self, vip: VirtualIP, device: Device) -> Segment:
         """Return the segment that a device leads to, opened, with the address watched."""
         try:
-            segment = self._segments.get(device.name)
-            if segment is None or segment.device.index != device.index or not segment.is_open:
-                if segment is not None:
-                    segment.close()
-                segment = self._segments[device.name] = Segment(device, self._config.rate, self._heard, self._keep_open)
-                try:
-                    segment.open()
-                finally:
-                    self._tasks.start_soon(segment.run)
-            segment.device = device
+            segment = self._segments.opened(device)
             segment.watch(vip.address)
         except OSError as error:
             raise AnnounceError(

@@ -127,8 +127,7 @@ def announcement(
     """Return the frames that announce an address.
 
     IPv4: the request form (RFC 5227 3) and the reply form, since some stacks learn from only one of them. IPv6: an
-    unsolicited advertisement with Override (RFC 4861 7.2.6), Router as the node forwards. A mark
-    comes after the packet.
+    unsolicited advertisement with Override (RFC 4861 7.2.6), Router as the node forwards. A mark follows the packet.
     """
     if address.version == 4:
         request = _fill_arp(templates.arp_request, hardware_address, address.packed, address.packed, bytes(6))

@@ -20,7 +20,7 @@ from attrs import define, field
 from kubevip.errors import AnnounceError
 from kubevip_announce_arp import _records as records
 from kubevip_announce_arp._frames import Claim, mark_of, question, show
-from kubevip_announce_arp._segment import Segment
+from kubevip_announce_arp._segment import Segment, Segments
 from kubevip_announce_arp._templates import load_templates
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ class Inquiry:
 
     def __init__(self, config: AddressConfig, host: Host, tasks: TaskGroup, known: frozenset[str]) -> None:
         self._count, self._wait_seconds = config.probes, float(config.probe_interval)
-        self._host, self._tasks, self._known = host, tasks, set(known)
-        self._segments: dict[str, Segment] = {}
+        self._host, self._known = host, set(known)
+        self._segments = Segments(
+            tasks, lambda device: Segment(device, _RATE_HZ, self._heard, host.keep_open, with_marked=True)
+        )
         self._followed: dict[IPAddress, Counter[bytes]] = {}  # the marks by which members are known
         self._asked: dict[IPAddress, _Asked] = {}
         self._changed, self._limiter = Event(), CapacityLimiter(1)
@@ -76,7 +78,7 @@ class Inquiry:
         marks[mark] += 1
         if not device.unfit_for_arp:
             try:
-                self._segment(device)
+                self._segments.opened(device)
             except OSError as error:  # asking says so, should it come to that
                 _logger.debug("device=%s: no raw socket: %s", device.name, error)
         try:
@@ -96,7 +98,7 @@ class Inquiry:
         frame = question(await to_thread.run_sync(load_templates), vip.address, device.hardware_address)
         asked = self._asked[vip.address] = _Asked()
         try:
-            segment = self._segment(device)
+            segment = self._segments.opened(device)
             segment.watch(vip.address)
             try:
                 for _ in range(self._count):
@@ -151,26 +153,6 @@ class Inquiry:
                 f"virtual IP {vip.name}: {vip.address} is in use on the network of {device.name} by "
                 f"{show(asked.claim.hardware_address)}; free it there, or choose another virtual IP"
             )
-
-    def _segment(self, device: Device) -> Segment:
-        """Return the segment that a device leads to, opened.
-
-        :raises OSError: when the device is gone, or raw sockets are not permitted.
-        """
-        segment = self._segments.get(device.name)
-        if segment is not None and segment.device.index == device.index and segment.is_open:
-            segment.device = device
-            return segment
-        if segment is not None:
-            segment.close()
-        segment = self._segments[device.name] = Segment(
-            device, _RATE_HZ, self._heard, self._host.keep_open, with_marked=True
-        )
-        try:
-            segment.open()
-        finally:
-            self._tasks.start_soon(segment.run)
-        return segment
 
     def _heard(self, claim: Claim) -> None:
         asked = self._asked.get(claim.address)

@@ -1,8 +1,9 @@
-"""One network segment: the device that leads to it, the sockets on it, and what is claimed there."""
+"""Network segments: of each the device that leads to it, the sockets on it, and what is claimed there."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, create_task_group, current_time, to_thread, wait_readable
@@ -19,7 +20,9 @@ from kubevip_announce_arp._schedule import TokenBucket
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from anyio.abc import TaskGroup
 
     from kubevip import IPAddress
     from kubevip_announce_arp._device import Device
@@ -148,3 +151,41 @@ class Segment:
         (watched.add if add else watched.discard)(address)
         if ethertype in self._sockets:
             attach(self._sockets[ethertype], claims_filter(ethertype, watched, with_marked=self._with_marked))
+
+
+class Segments(Mapping[str, Segment]):
+    """The segments of one instance, by the names of their devices.
+
+    :param tasks: where the sockets are listened to; belongs to the instance.
+    :param make: makes the segment of a device, not opened.
+    """
+
+    def __init__(self, tasks: TaskGroup, make: Callable[[Device], Segment]) -> None:
+        self._tasks, self._make = tasks, make
+        self._segments: dict[str, Segment] = {}
+
+    def __getitem__(self, name: str) -> Segment:
+        return self._segments[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._segments)
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def opened(self, device: Device) -> Segment:
+        """Return the segment that a device leads to, opened; it is made anew for another device of the same name.
+
+        :raises OSError: when the device is gone, or raw sockets are not permitted.
+        """
+        segment = self._segments.get(device.name)
+        if segment is None or segment.device.index != device.index or not segment.is_open:
+            if segment is not None:
+                segment.close()
+            segment = self._segments[device.name] = self._make(device)
+            try:
+                segment.open()
+            finally:
+                self._tasks.start_soon(segment.run)
+        segment.device = device
+        return segment
