@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kubevip_k8s import ChangeKind
 from kubevip_source_k8s._endpoints import all_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kubevip_k8s import Change
     from kubevip_source_k8s._endpoints import Endpoint
     from kubevip_source_k8s._fields import Key
     from kubevip_source_k8s._kept import Listed
@@ -29,6 +33,14 @@ class Backing:
         if not is_gone:
             self._parts.setdefault(part.service, {})[key] = part
         return (part.service, before.service) if before is not None and moved else (part.service,)
+
+    def take(self, changes: Iterable[Change[Listed]]) -> list[Key]:
+        """Take over what has changed; return the Services that it is or was about, in order, each once."""
+        services: dict[Key, None] = {}
+        for it in changes:
+            is_gone = it.kind is ChangeKind.DELETED
+            services |= dict.fromkeys(self.put(it.key, it.object, before=it.old, is_gone=is_gone))
+        return list(services)
 
     def endpoints(self, service: Key) -> tuple[Endpoint, ...]:
         """Return the endpoints of a Service."""

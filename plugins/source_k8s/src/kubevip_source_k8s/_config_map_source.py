@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from anyio import create_task_group
 
 from kubevip.errors import ConfigError
-from kubevip_k8s import CONFIG_MAPS, ENDPOINT_SLICES, ENDPOINTS, SERVICES, ChangeKind, Reflector
+from kubevip_k8s import CONFIG_MAPS, SERVICES, ChangeKind, Reflector
 from kubevip_source_k8s._backing import Backing
-from kubevip_source_k8s._config import EndpointsFrom
 from kubevip_source_k8s._entries import Entries, read_entries, with_names
-from kubevip_source_k8s._kept import kept_config_map, kept_endpoints, kept_service, kept_slice
+from kubevip_source_k8s._kept import ENDPOINTS_BY, kept_config_map, kept_service
 from kubevip_source_k8s._publication import Publication
 from kubevip_source_k8s._teller import Teller
 from kubevip_source_k8s._terms import terms_of
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from kubevip import Feed, Problem
     from kubevip_k8s import Api, Change, JsonObject
     from kubevip_source_k8s._config import K8sSourceConfig
-    from kubevip_source_k8s._fields import Key
     from kubevip_source_k8s._kept import Listed
     from kubevip_source_k8s._wish import Wish
 
@@ -36,8 +34,7 @@ class ConfigMapSource:
         self._config = config
         self._key = config.namespace, config.config_map
         namespace = config.namespace
-        of_slices = config.endpoints is EndpointsFrom.SLICES
-        endpoints, kept = (ENDPOINT_SLICES, kept_slice) if of_slices else (ENDPOINTS, kept_endpoints)
+        endpoints, kept = ENDPOINTS_BY[config.endpoints]
         selector = f"metadata.name={config.config_map}"
         self._config_map = Reflector(
             api, CONFIG_MAPS, keep=kept_config_map, namespace=namespace, field_selector=selector, rng=rng
@@ -136,11 +133,7 @@ class ConfigMapSource:
             self._name_ports()
 
     def _on_endpoints(self, changes: Sequence[Change[Listed]]) -> None:
-        services: dict[Key, None] = {}  # in order, each once
-        for it in changes:
-            is_gone = it.kind is ChangeKind.DELETED
-            services |= dict.fromkeys(self._backing.put(it.key, it.object, before=it.old, is_gone=is_gone))
-        for service in services:
+        for service in self._backing.take(changes):
             if self._translator.serves(service):
                 self._translator.set_endpoints(service, self._backing.endpoints(service))
         self._publication.touch()

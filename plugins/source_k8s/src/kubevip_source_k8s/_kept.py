@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from kubevip_k8s import ENDPOINT_SLICES, ENDPOINTS
+from kubevip_source_k8s._config import EndpointsFrom
 from kubevip_source_k8s._endpoints import SERVICE_NAME, endpoints_of_endpoints, endpoints_of_slice
 from kubevip_source_k8s._entries import SERVICES_KEY
 from kubevip_source_k8s._fields import inner, key_of, objects, text
@@ -18,9 +20,9 @@ from kubevip_source_k8s._services import PREFIX
 from kubevip_source_k8s._status import WRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from kubevip_k8s import JsonObject
+    from kubevip_k8s import JsonObject, Resource
     from kubevip_source_k8s._endpoints import Endpoint
     from kubevip_source_k8s._fields import Key
 
@@ -65,6 +67,13 @@ def kept_slice(value: JsonObject) -> Listed:
 def kept_endpoints(value: JsonObject) -> Listed:
     """Return what is kept of an Endpoints object, which has the name of its Service."""
     return Listed(service=key_of(value), endpoints=endpoints_of_endpoints(value))
+
+
+ENDPOINTS_BY: Mapping[EndpointsFrom, tuple[Resource, Callable[[JsonObject], Listed]]] = {
+    EndpointsFrom.SLICES: (ENDPOINT_SLICES, kept_slice),
+    EndpointsFrom.ENDPOINTS: (ENDPOINTS, kept_endpoints),
+}
+"""Which objects tell where endpoints are, and what is kept of them, by what the configuration says."""
 
 
 def _picked(value: JsonObject, names: Iterable[str]) -> dict[str, object]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 from anyio import create_task_group
 
 from kubevip import Latest
-from kubevip_k8s import ENDPOINT_SLICES, ENDPOINTS, SERVICES, ChangeKind, Reflector
+from kubevip_k8s import SERVICES, ChangeKind, Reflector
 from kubevip_source_k8s._backing import Backing
-from kubevip_source_k8s._config import EndpointsFrom
-from kubevip_source_k8s._kept import kept_endpoints, kept_service, kept_slice
+from kubevip_source_k8s._kept import ENDPOINTS_BY, kept_service
 from kubevip_source_k8s._publication import Publication
 from kubevip_source_k8s._services import OWNER, Rules, wish_of
 from kubevip_source_k8s._status_writer import StatusWriter
@@ -40,8 +39,7 @@ class ServicesSource:
             permitted=config.addresses,
             balances=config.balances,
         )
-        of_slices = config.endpoints is EndpointsFrom.SLICES
-        endpoints, kept = (ENDPOINT_SLICES, kept_slice) if of_slices else (ENDPOINTS, kept_endpoints)
+        endpoints, kept = ENDPOINTS_BY[config.endpoints]
         namespaces: tuple[str | None, ...] = config.namespaces or (None,)
         self._services = [Reflector(api, SERVICES, keep=kept_service, namespace=it, rng=rng) for it in namespaces]
         self._endpoints = [Reflector(api, endpoints, keep=kept, namespace=it, rng=rng) for it in namespaces]
@@ -134,12 +132,8 @@ class ServicesSource:
         await reflector.run(self._on_endpoints)
 
     def _on_endpoints(self, changes: Sequence[Change[Listed]]) -> None:
-        services: dict[Key, None] = {}  # in order, each once
-        for it in changes:
-            is_gone = it.kind is ChangeKind.DELETED
-            services |= dict.fromkeys(self._backing.put(it.key, it.object, before=it.old, is_gone=is_gone))
         is_news = not self._publication.snapshots
-        for service in services:
+        for service in self._backing.take(changes):
             if self._translator.serves(service):
                 is_news |= self._translator.set_endpoints(service, self._backing.endpoints(service))
         if is_news:
