@@ -39,7 +39,7 @@ class FrameError(ValueError):
 class Hello:
     """First frame of a connection, from the member that opened it: whom it means and what it is.
 
-    `software` is its version, for people. Without an introduction nothing follows but a goodbye.
+    `software` is its version, for people; an `introduction` is how the sender introduces itself.
     """
 
     to: str
