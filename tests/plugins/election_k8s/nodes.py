@@ -38,6 +38,20 @@ class Stand:
         now = self.last.value
         return isinstance(now, Leading) and current_time() < now.valid_until and not self.scope.cancel_called
 
+    @property
+    def tenures(self) -> list[Leading]:
+        """All that it was told of leading."""
+        return [now for now in self.reports if isinstance(now, Leading)]
+
+    @property
+    def terms(self) -> set[int]:
+        return {now.term for now in self.tenures}
+
+    @property
+    def held_until(self) -> float:
+        """The end of the tenure that was reported last."""
+        return self.tenures[-1].valid_until
+
     async def run(self) -> None:
         try:
             with self.scope:
@@ -107,6 +121,16 @@ async def opened(stack: AsyncExitStack, server: Leases, folder: Path, *names: st
         await stack.enter_async_context(running(server, name, folder, seed=seed, **more))
         for seed, name in enumerate(names, 1)
     ]
+
+
+async def held_and_followed(stack: AsyncExitStack, server: Leases, folder: Path) -> tuple[Stand, Stand]:
+    """Run n1, which holds, and n2, which follows it."""
+    n1, n2 = await opened(stack, server, folder, "n1", "n2")
+    first = n1.stand()
+    await first.leads()
+    second = n2.stand()
+    await second.follows()
+    return first, second
 
 
 async def led(*stands: Stand) -> Stand:

@@ -11,7 +11,7 @@ import pytest
 from anyio import current_time, fail_after, sleep
 from attrs import evolve
 from tests.plugins.election_k8s.leases import COLLECTION, Leases
-from tests.plugins.election_k8s.nodes import CONFIG, led, opened, running
+from tests.plugins.election_k8s.nodes import CONFIG, held_and_followed, led, opened, running
 
 from kubevip import Cause, Following, Leading, Placement
 from kubevip_election_k8s._config import LeaseConfig, Scope
@@ -45,20 +45,16 @@ async def test_a_holder_renews_each_retry_period_and_its_followers_ask_for_nothi
     server: Leases, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
+        first, second = await held_and_followed(stack, server, tmp_path)
         await sleep(1)
-        n1.way.requests.clear()
-        n2.way.requests.clear()
+        first.node.way.requests.clear()
+        second.node.way.requests.clear()
         await sleep(60)
-        assert 59 <= len(n1.way.requests) <= 61
-        assert n2.way.requests == []
+        assert 59 <= len(first.node.way.requests) <= 61
+        assert second.node.way.requests == []
         assert first.holds
         assert second.last.value == Following(leader="n1")
-        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+        assert first.terms == {1}
         spec = server.objects[LEASE]["spec"]
         assert spec["leaseTransitions"] == 0
         assert spec["acquireTime"] < spec["renewTime"]
@@ -117,7 +113,7 @@ async def test_a_holder_whose_lease_ran_out_counts_from_then_and_not_from_its_ta
         await first.leads()
         await sleep(100)
         n1.way.is_cut = True
-        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        ended = first.held_until
         await sleep(ended - current_time() + 1.3)
         assert not first.holds
         n1.way.is_cut = False
@@ -131,15 +127,11 @@ async def test_a_holder_whose_lease_ran_out_counts_from_then_and_not_from_its_ta
 
 async def test_a_group_that_comes_while_the_lease_is_held_had_no_outage(server: Leases, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
+        first, second = await held_and_followed(stack, server, tmp_path)
         await first.stop()
         held = await second.leads()
         await sleep(100)
-        later = (await n2.stand("later").leads()).cause
+        later = (await second.node.stand("later").leads()).cause
         assert held.cause is not None
         assert later == Cause(why=held.cause.why)
         assert held.cause.silent_since is not None
@@ -164,22 +156,18 @@ async def test_a_lost_holder_has_stopped_before_another_takes_over_within_six_se
     server: Leases, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
+        first, second = await held_and_followed(stack, server, tmp_path)
         await sleep(10.3)
-        cut_at, n1.way.is_cut = current_time(), True
+        cut_at, first.node.way.is_cut = current_time(), True
         with fail_after(7):
             taken = await second.leads()
         assert current_time() - cut_at <= 6
         assert not first.holds
-        silent_since = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        silent_since = first.held_until
         assert current_time() - silent_since >= 1.9  # the time to withdraw
         assert taken.cause is not None
         assert taken.cause.why == "n1 is silent"
-        n1.way.is_cut = False
+        first.node.way.is_cut = False
         assert await first.follows() == Following(leader="n2")
 
 
@@ -332,12 +320,8 @@ async def test_a_release_follows_a_renewal_that_is_still_under_way(server: Lease
 
 async def test_status_tells_leader_term_and_what_is_left(server: Leases, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
-        held, followed = dict(n1.election.status()), dict(n2.election.status())
+        first, second = await held_and_followed(stack, server, tmp_path)
+        held, followed = dict(first.node.election.status()), dict(second.node.election.status())
         assert 0 < held.pop("lease_seconds_left") <= 3  # type: ignore[operator]
         assert held == {"lease": "kube-system/lock", "identity": server.holder(LEASE), "leases": 1, "warnings": [],
                         "leader": "n1", "term": 1}  # fmt: skip

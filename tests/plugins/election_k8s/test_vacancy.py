@@ -11,9 +11,9 @@ import pytest
 from anyio import current_time, fail_after, sleep
 from attrs import evolve
 from tests.plugins.election_k8s.leases import Leases
-from tests.plugins.election_k8s.nodes import CONFIG, opened, running
+from tests.plugins.election_k8s.nodes import CONFIG, held_and_followed, opened, running
 
-from kubevip import Following, Leading
+from kubevip import Following
 from kubevip_election_k8s._config import Scope
 
 pytestmark = pytest.mark.anyio
@@ -28,36 +28,28 @@ def anyio_backend(virtual_time: tuple[str, dict[str, Any]]) -> tuple[str, dict[s
 
 async def test_a_deleted_lease_is_written_again_by_its_holder_and_nobody_else(server: Leases, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
+        first, second = await held_and_followed(stack, server, tmp_path)
         for _ in range(5):
             await sleep(1.37)
             server.delete(LEASE)
             await sleep(0.01)
             assert server.holder(LEASE).startswith("n1_")
         assert first.holds
-        assert not any(isinstance(now, Leading) for now in second.reports)
-        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+        assert not second.tenures
+        assert first.terms == {1}
 
 
 async def test_a_lease_deleted_behind_a_holder_that_is_cut_off_is_taken_when_it_must_have_stopped(
     server: Leases, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
-        n1.way.is_cut = True
+        first, second = await held_and_followed(stack, server, tmp_path)
+        first.node.way.is_cut = True
         await sleep(0.5)
         server.delete(LEASE)
         await second.leads()
         assert not first.holds
-        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        ended = first.held_until
         assert current_time() >= ended + 1.9
 
 
@@ -75,7 +67,7 @@ async def test_a_process_that_never_saw_a_deleted_lease_holds_only_when_its_hold
         began, second = current_time(), n2.stand()
         await second.leads()
         assert not first.holds
-        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        ended = first.held_until
         assert current_time() >= ended + 2
         assert current_time() - began <= 6.1  # one retry period for the holder to write it again, one duration
 
@@ -94,7 +86,7 @@ async def test_a_process_that_never_saw_a_deleted_lease_leaves_it_to_its_holder(
         assert await second.follows() == Following(leader="n1")
         await sleep(10)
         assert first.holds
-        assert {now.term for now in first.reports if isinstance(now, Leading)} == {1}
+        assert first.terms == {1}
 
 
 async def test_who_stops_before_it_held_a_lease_that_it_made_leaves_the_next_one_as_careful(
@@ -119,16 +111,12 @@ async def test_who_stops_before_it_held_a_lease_that_it_made_leaves_the_next_one
 
 async def test_a_lease_emptied_by_hand_stays_with_its_holder(server: Leases, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        n1, n2 = await opened(stack, server, tmp_path, "n1", "n2")
-        first = n1.stand()
-        await first.leads()
-        second = n2.stand()
-        await second.follows()
+        first, second = await held_and_followed(stack, server, tmp_path)
         server.edit(LEASE, holderIdentity="")
         await sleep(0.05)
         assert first.holds
         assert server.holder(LEASE).startswith("n1_")
-        assert not any(isinstance(now, Leading) for now in second.reports)
+        assert not second.tenures
 
 
 async def test_a_holder_that_finds_another_identity_stops_at_once(server: Leases, tmp_path: Path) -> None:
@@ -175,7 +163,7 @@ async def test_a_lease_of_a_group_that_was_deleted_a_moment_ago_is_waited_for(se
         second = n2.stand("g")
         await second.leads()
         assert not first.holds
-        ended = [now for now in first.reports if isinstance(now, Leading)][-1].valid_until
+        ended = first.held_until
         assert current_time() >= ended + 2
 
 
