@@ -10,9 +10,9 @@ from pathlib import Path
 
 from report import Row, arguments, measure, publish
 
-from kubevip_election_raft._channel import TlsChannel
-from kubevip_election_raft._key_store import KeyStore
-from kubevip_election_raft._keys import Keys, load_keys
+from kubevip_election_raft._tls.channel import TlsChannel
+from kubevip_election_raft._tls.key_store import KeyStore
+from kubevip_election_raft._tls.keys import Keys, load_keys
 
 HEARTBEAT = bytes(250)
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kubevip_election_raft._authority import Issued, new_authority
-from kubevip_election_raft._key_store import KeyStore
+from kubevip_election_raft._tls.authority import Issued, new_authority
+from kubevip_election_raft._tls.key_store import KeyStore
 
 NAMES = ("n1", "n2", "n3")
 

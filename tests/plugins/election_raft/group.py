@@ -8,11 +8,11 @@ from random import Random
 
 from attrs import define, frozen
 
-from kubevip_election_raft._entries import Entry, HardState, NoOp, Process, Saved, SetMembers
-from kubevip_election_raft._messages import Introduction, Message, Offer
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Outgoing, Ready, SoftState
-from kubevip_election_raft._timing import DEFAULT, Timing
+from kubevip_election_raft._consensus.entries import Entry, HardState, NoOp, Process, Saved, SetMembers
+from kubevip_election_raft._consensus.messages import Introduction, Message, Offer
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Outgoing, Ready, SoftState
+from kubevip_election_raft._consensus.timing import DEFAULT, Timing
 
 
 class NoChance(Random):
@@ -259,7 +259,7 @@ def show_entry(entry: Entry) -> str:
 
 def show(value: object) -> str:
     """Write a message the way a person would: its kind, and what is not obvious."""
-    from kubevip_election_raft import _messages as m
+    from kubevip_election_raft._consensus import messages as m
 
     match value:
         case m.PromiseRequest():

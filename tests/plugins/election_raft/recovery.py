@@ -18,12 +18,12 @@ from random import Random
 
 from attrs import evolve
 
-from kubevip_election_raft._entries import Command, MemberRecord, Process
-from kubevip_election_raft._epoch import joining, recovered
-from kubevip_election_raft._introductions import Membership
-from kubevip_election_raft._messages import Message
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Ready, Role
+from kubevip_election_raft._consensus.entries import Command, MemberRecord, Process
+from kubevip_election_raft._consensus.epoch import joining, recovered
+from kubevip_election_raft._consensus.introductions import Membership
+from kubevip_election_raft._consensus.messages import Message
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Ready, Role
 
 from .simulator import LIVENESS_SECONDS, Machine, Weather, World, draw_weather, main
 

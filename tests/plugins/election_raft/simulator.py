@@ -38,9 +38,9 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from kubevip_election_raft._entries import Command, MemberRecord, Process, Saved
-from kubevip_election_raft._epoch import members_of
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.entries import Command, MemberRecord, Process, Saved
+from kubevip_election_raft._consensus.epoch import members_of
+from kubevip_election_raft._consensus.messages import (
     AppendResponse,
     Goodbye,
     Message,
@@ -49,10 +49,10 @@ from kubevip_election_raft._messages import (
     TimeoutNow,
     VoteRequest,
 )
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Outgoing, Ready, Role
-from kubevip_election_raft._timing import FAST, RELAXED, Timing
-from kubevip_election_raft._voter import Voter
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Outgoing, Ready, Role
+from kubevip_election_raft._consensus.timing import FAST, RELAXED, Timing
+from kubevip_election_raft._consensus.voter import Voter
 
 #: How far a clock may be slewed to either side.
 LARGEST_RATE_ERROR = 0.083

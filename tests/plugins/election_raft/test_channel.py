@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubevip_election_raft import _channel
-from kubevip_election_raft._channel import Channel, ChannelError, PlainChannel, TlsChannel
-from kubevip_election_raft._keys import _context, load_keys
+from kubevip_election_raft._tls import channel as channel_module
+from kubevip_election_raft._tls.channel import Channel, ChannelError, PlainChannel, TlsChannel
+from kubevip_election_raft._tls.keys import _context, load_keys
 
 from .certificates import make_keys, make_own
 
@@ -221,11 +221,11 @@ def test_an_endless_handshake_is_ended(keys: Path) -> None:
     except ChannelError as error:
         complaint = str(error)
     assert complaint
-    assert taken <= _channel.LARGEST_HANDSHAKE_BYTES + 6
+    assert taken <= channel_module.LARGEST_HANDSHAKE_BYTES + 6
 
 
 def test_the_limit_of_a_handshake_is_of_all_its_bytes(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_channel, "LARGEST_HANDSHAKE_BYTES", 100)
+    monkeypatch.setattr(channel_module, "LARGEST_HANDSHAKE_BYTES", 100)
     asking = client(keys / "n1")
     asking.shake(b"")
     with pytest.raises(ChannelError, match="an endless handshake"):

@@ -9,19 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubevip_election_raft._codec import (
-    LARGEST_FRAME_BYTES,
-    LARGEST_GREETING_BYTES,
-    Decoder,
-    Frame,
-    FrameError,
-    Hello,
-    Ping,
-    Welcome,
-    decode,
-    encode,
-)
-from kubevip_election_raft._entries import (
+from kubevip_election_raft._consensus.entries import (
     Entry,
     Grant,
     GroupState,
@@ -34,7 +22,7 @@ from kubevip_election_raft._entries import (
     SetMembers,
     Snapshot,
 )
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.messages import (
     AppendEntries,
     AppendResponse,
     Claim,
@@ -57,6 +45,18 @@ from kubevip_election_raft._messages import (
     TimeoutNow,
     VoteRequest,
     VoteResponse,
+)
+from kubevip_election_raft._wire.codec import (
+    LARGEST_FRAME_BYTES,
+    LARGEST_GREETING_BYTES,
+    Decoder,
+    Frame,
+    FrameError,
+    Hello,
+    Ping,
+    Welcome,
+    decode,
+    encode,
 )
 
 SENDER = Process(name="n1", incarnation=7)

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from kubevip import Duration, Interface, Machine, Outlook, Port, Severity
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
-from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
+from kubevip_election_raft._consensus.timing import DEFAULT, FAST, RELAXED, Timing
 from kubevip_election_raft.plugin import RAFT
 
 from .certificates import make_keys

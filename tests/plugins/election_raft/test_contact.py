@@ -8,9 +8,9 @@ import pytest
 from anyio import create_task_group, sleep
 
 from kubevip import Latest
+from kubevip_election_raft._consensus.entries import GroupState
+from kubevip_election_raft._consensus.ready import Role, SoftState
 from kubevip_election_raft._contact import PATIENCE_SECONDS, Contact
-from kubevip_election_raft._entries import GroupState
-from kubevip_election_raft._ready import Role, SoftState
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,8 @@ from attrs import evolve
 
 from kubevip.errors import ElectionError
 from kubevip_election_raft._clock import Clock
-from kubevip_election_raft._driver import Driver
-from kubevip_election_raft._entries import Entry, HardState, NoOp, Saved
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.entries import Entry, HardState, NoOp, Saved
+from kubevip_election_raft._consensus.messages import (
     AppendEntries,
     AppendResponse,
     Claim,
@@ -31,9 +30,10 @@ from kubevip_election_raft._messages import (
     PromiseResponse,
     VoteRequest,
 )
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Outgoing, Ready, Role, SoftState
-from kubevip_election_raft._timing import Timing
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Outgoing, Ready, Role, SoftState
+from kubevip_election_raft._consensus.timing import Timing
+from kubevip_election_raft._driver import Driver
 
 pytestmark = pytest.mark.anyio
 

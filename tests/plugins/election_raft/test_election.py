@@ -21,11 +21,11 @@ from kubevip.abc import SupportsFitness, SupportsPlacement, SupportsRelief, Supp
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
 from kubevip_election_raft import _election, _instance, _questions
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig, TimingConfig
+from kubevip_election_raft._consensus.introductions import Membership
+from kubevip_election_raft._consensus.messages import MoveRequest
+from kubevip_election_raft._disk.storage import StorageError
 from kubevip_election_raft._driver import Action
 from kubevip_election_raft._election import RaftElection
-from kubevip_election_raft._introductions import Membership
-from kubevip_election_raft._messages import MoveRequest
-from kubevip_election_raft._storage import StorageError
 from kubevip_election_raft.plugin import RAFT
 
 from .test_transport import free_port

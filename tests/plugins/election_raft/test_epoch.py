@@ -14,11 +14,9 @@ from attrs import evolve
 
 from kubevip import Leading
 from kubevip.errors import ElectionError, NoDaemonError
-from kubevip_election_raft import _command
-from kubevip_election_raft._codec import Frame, FrameError, Ping, decode, encode
+from kubevip_election_raft._commands import raft
 from kubevip_election_raft._config import RaftConfig
-from kubevip_election_raft._election import RaftElection
-from kubevip_election_raft._entries import (
+from kubevip_election_raft._consensus.entries import (
     Entry,
     Grant,
     HardState,
@@ -30,12 +28,14 @@ from kubevip_election_raft._entries import (
     Saved,
     SetMembers,
 )
-from kubevip_election_raft._epoch import EPOCH_STEP, count_of, joining, members_of, recovered
+from kubevip_election_raft._consensus.epoch import EPOCH_STEP, count_of, joining, members_of, recovered
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Ready
+from kubevip_election_raft._consensus.timing import DEFAULT
+from kubevip_election_raft._disk.storage import Storage, StorageError
+from kubevip_election_raft._election import RaftElection
 from kubevip_election_raft._instance import SupersededError
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Ready
-from kubevip_election_raft._storage import Storage, StorageError
-from kubevip_election_raft._timing import DEFAULT
+from kubevip_election_raft._wire.codec import Frame, FrameError, Ping, decode, encode
 from kubevip_election_raft.plugin import RAFT
 
 from .group import Group
@@ -210,8 +210,8 @@ class Running(Stopped):
 
 def recover(client: Any, *words: str) -> int:
     parser = argparse.ArgumentParser()
-    _command.configure(parser)
-    return _command.run(parser.parse_args(("recover", *words)), client)
+    raft.configure(parser)
+    return raft.run(parser.parse_args(("recover", *words)), client)
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubevip import Port
-from kubevip_election_raft import _goodbye
-from kubevip_election_raft._codec import Ping
-from kubevip_election_raft._entries import Process
-from kubevip_election_raft._goodbye import HEARD, MAGIC, SECRET_BYTES
+from kubevip_election_raft._consensus.entries import Process
+from kubevip_election_raft._consensus.messages import Goodbye
 from kubevip_election_raft._last_will import LastWill
-from kubevip_election_raft._messages import Goodbye
-from kubevip_election_raft._seals import GOODBYE_BYTES, Seals, seal_of
-from kubevip_election_raft._sockets import Endpoint
+from kubevip_election_raft._wire import goodbye
+from kubevip_election_raft._wire.codec import Ping
+from kubevip_election_raft._wire.goodbye import HEARD, MAGIC, SECRET_BYTES
+from kubevip_election_raft._wire.seals import GOODBYE_BYTES, Seals, seal_of
+from kubevip_election_raft._wire.sockets import Endpoint
 from kubevip_election_raft.plugin import RAFT
 from kubevip_keeper._protocol import will_message
 from kubevip_keeper._wills import FIRST_STATEMENT
@@ -55,7 +55,7 @@ def port() -> int:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_goodbye, "SECONDS", 10.0)  # the machine may be busy
+    monkeypatch.setattr(goodbye, "SECONDS", 10.0)  # the machine may be busy
 
 
 @pytest.fixture(params=[True, False], ids=["keys", "plain"])
@@ -72,11 +72,11 @@ def peer(request: pytest.FixtureRequest, port: int, keys: Path) -> Callable[[str
 
 def will(port: int, secret: bytes = SECRET) -> bytes:
     """Return the will of n1, or of somebody who guesses."""
-    return _goodbye.make("127.0.0.1", secret, [(peer, f"127.0.0.{peer[1]}", port) for peer in PEERS])
+    return goodbye.make("127.0.0.1", secret, [(peer, f"127.0.0.{peer[1]}", port) for peer in PEERS])
 
 
 async def say(payload: bytes) -> None:
-    await to_thread.run_sync(lambda: list(_goodbye.say(payload)))
+    await to_thread.run_sync(lambda: list(goodbye.say(payload)))
 
 
 async def test_every_peer_hears_it(port: int, peer: Callable[[str], Peer]) -> None:
@@ -143,7 +143,7 @@ async def test_it_may_come_in_pieces_and_what_is_cut_short_is_nothing(port: int,
 async def test_who_tired_of_waiting_for_the_deeds_is_called_again(port: int, peer: Callable[[str], Peer]) -> None:
     two = peer("n2")
     async with two.running():
-        steps = _goodbye.say(will(port))
+        steps = goodbye.say(will(port))
         await to_thread.run_sync(next, steps)
         await until(lambda: two.transport.refused_count)  # "no greeting in time"
         await to_thread.run_sync(lambda: list(steps))
@@ -161,7 +161,7 @@ def mute(port: int) -> Iterator[None]:
 async def test_peers_that_do_not_answer_hold_it_up_for_a_bounded_time(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_goodbye, "SECONDS", 0.05)
+    monkeypatch.setattr(goodbye, "SECONDS", 0.05)
     began = time.monotonic()
     with pytest.raises(OSError, match=r"n2 \(no answer\), n3 \(no answer\)"):
         await say(will(port))
@@ -171,7 +171,7 @@ async def test_peers_that_do_not_answer_hold_it_up_for_a_bounded_time(
 async def test_a_peer_that_does_not_even_accept_holds_it_up_for_a_bounded_time(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_goodbye, "SECONDS", 0.05)
+    monkeypatch.setattr(goodbye, "SECONDS", 0.05)
     with ExitStack() as stack:
         stack.enter_context(socket.create_server(("127.0.0.2", port), backlog=0))
         for _ in range(3):  # more than its queue takes: what comes then is not answered
@@ -256,7 +256,7 @@ async def test_a_member_leaves_its_goodbye_and_takes_it_back_when_it_stops(
         async with RAFT.open(settings, host(tmp_path, "n1", will=wills, incarnation=7)):
             ((order, function), payload), *others = wills.left.items()
             assert others == []
-            assert (order, function) == (_goodbye.ORDER, _goodbye.FUNCTION)
+            assert (order, function) == (goodbye.ORDER, goodbye.FUNCTION)
             assert order >= FIRST_STATEMENT  # it rests on the deeds
             await until(lambda: two.transport._mourner._seals._sealed)
             await say(payload)
@@ -272,7 +272,7 @@ async def test_a_member_that_is_alone_leaves_none(tmp_path: Path) -> None:
 
 def test_it_needs_the_standard_library_alone_and_no_cryptography() -> None:
     code = (
-        "import sys; before = set(sys.modules); import kubevip_election_raft._goodbye; "
+        "import sys; before = set(sys.modules); import kubevip_election_raft._wire.goodbye; "
         "assert 'ssl' not in sys.modules; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kubevip_election_raft._entries import Grant, Placed, Process
-from kubevip_election_raft._messages import Offer
-from kubevip_election_raft._placement import UNFIT_MOVE_SECONDS, Placer, Stand
+from kubevip_election_raft._consensus.entries import Grant, Placed, Process
+from kubevip_election_raft._consensus.messages import Offer
+from kubevip_election_raft._consensus.placement import UNFIT_MOVE_SECONDS, Placer, Stand
 
 NAMES = ("n1", "n2", "n3")
 PROCESSES = {name: Process(name=name, incarnation=1) for name in NAMES}

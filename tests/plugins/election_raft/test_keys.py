@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from kubevip_election_raft._authority import new_authority
-from kubevip_election_raft._channel import PlainChannel, TlsChannel
-from kubevip_election_raft._keyring import Keyring
-from kubevip_election_raft._keys import KeysError, NoKeysError, load_keys
+from kubevip_election_raft._tls.authority import new_authority
+from kubevip_election_raft._tls.channel import PlainChannel, TlsChannel
+from kubevip_election_raft._tls.keyring import Keyring
+from kubevip_election_raft._tls.keys import KeysError, NoKeysError, load_keys
 
 from .certificates import make_keys, make_own
 

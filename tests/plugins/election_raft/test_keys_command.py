@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from kubevip._cli import main
-from kubevip_election_raft._channel import ChannelError, TlsChannel
-from kubevip_election_raft._key_store import KeyStore, Step
-from kubevip_election_raft._keys import Keys, KeysError, load_keys
+from kubevip_election_raft._tls.channel import ChannelError, TlsChannel
+from kubevip_election_raft._tls.key_store import KeyStore, Step
+from kubevip_election_raft._tls.keys import Keys, KeysError, load_keys
 
 FILES = ["ca.crt", "tls.crt", "tls.key"]
 
@@ -109,7 +109,7 @@ def test_making_keys_without_the_library_names_what_is_missing(
     import_module = builtins.__import__
 
     def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name.startswith(("cryptography", "kubevip_election_raft._key_store")):
+        if name.startswith(("cryptography", "kubevip_election_raft._tls.key_store")):
             raise ImportError("No module named 'cryptography'")
         return import_module(name, *arguments, **options)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubevip_election_raft import _command
+from kubevip_election_raft._commands import raft
 
 
 class FakeClient:
@@ -24,8 +24,8 @@ class FakeClient:
 
 def run(client: Any, *words: str) -> int:
     parser = argparse.ArgumentParser()
-    _command.configure(parser)
-    return _command.run(parser.parse_args(words), client)
+    raft.configure(parser)
+    return raft.run(parser.parse_args(words), client)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_daemon_may_be_named_before_the_verb_and_after_it() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--instance")
     parser.add_argument("--state-dir")
-    _command.configure(parser)
+    raft.configure(parser)
     place = ["--instance", "blue", "--state-dir", "/d"]
     for words in ([*place, "list"], ["list", *place]):
         args = parser.parse_args(words)

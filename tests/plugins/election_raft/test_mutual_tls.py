@@ -12,13 +12,13 @@ import pytest
 from anyio import create_task_group, sleep, to_thread
 
 from kubevip import Leading, Port
-from kubevip_election_raft import _doorway, _transport
-from kubevip_election_raft._codec import Decoder, Hello, Welcome
+from kubevip_election_raft._consensus.messages import MoveRequest, MoveResponse
 from kubevip_election_raft._election import RaftElection
-from kubevip_election_raft._key_store import KeyStore, Step
-from kubevip_election_raft._keyring import Keyring
-from kubevip_election_raft._keys import load_keys
-from kubevip_election_raft._messages import MoveRequest, MoveResponse
+from kubevip_election_raft._tls.key_store import KeyStore, Step
+from kubevip_election_raft._tls.keyring import Keyring
+from kubevip_election_raft._tls.keys import load_keys
+from kubevip_election_raft._wire import doorway, transport
+from kubevip_election_raft._wire.codec import Decoder, Hello, Welcome
 from kubevip_election_raft.plugin import RAFT
 
 from .certificates import NAMES, make_keys
@@ -159,7 +159,7 @@ async def test_members_with_and_without_keys_do_not_meet_and_say_why(port: int, 
 async def test_a_handshake_that_does_not_go_on_is_ended(
     port: int, keys: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_transport, "HANDSHAKE_SECONDS", 0.05)
+    monkeypatch.setattr(transport, "HANDSHAKE_SECONDS", 0.05)
     one = member("n1", port, keys)
     async with one.running():
         assert await talk(port, b"\x16\x03\x01") == b""
@@ -182,8 +182,8 @@ async def test_strangers_cannot_have_it_shake_hands_all_day(port: int, keys: Pat
 
 def test_the_door_lets_strangers_in_again_after_a_while() -> None:
     now = 0.0
-    door = _doorway.Doorway(["127.0.0.2"], lambda: now)
-    for _ in range(_doorway.MOST_STRANGERS_IN_A_ROW):
+    door = doorway.Doorway(["127.0.0.2"], lambda: now)
+    for _ in range(doorway.MOST_STRANGERS_IN_A_ROW):
         assert door.admit("127.0.0.9") == ""
         door.leave("")
     assert door.admit("127.0.0.9") is None
@@ -193,7 +193,7 @@ def test_the_door_lets_strangers_in_again_after_a_while() -> None:
 
 
 def test_what_the_door_remembers_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    door = _doorway.Doorway([], lambda: 0.0)
+    door = doorway.Doorway([], lambda: 0.0)
     for number in range(1000):
         door.refuse(f"192.0.2.{number}", "wrong CA")
         assert len(door._logged_at) <= 256
@@ -205,8 +205,8 @@ def test_what_the_door_remembers_is_bounded(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transport, "KEYS_SECONDS", 0.05)
-    monkeypatch.setattr(_transport, "RENEWAL_SECONDS", 0.05)
+    monkeypatch.setattr(transport, "KEYS_SECONDS", 0.05)
+    monkeypatch.setattr(transport, "RENEWAL_SECONDS", 0.05)
 
 
 def install(store: KeyStore, place: Path, name: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from kubevip import Port
-from kubevip_election_raft._entries import (
+from kubevip_election_raft._consensus.entries import (
     Entry,
     GroupState,
     HardState,
@@ -18,9 +18,15 @@ from kubevip_election_raft._entries import (
     SetMembers,
     Snapshot,
 )
-from kubevip_election_raft._epoch import members_of
-from kubevip_election_raft._introductions import ASKING_SECONDS, MOST_STRANGERS, Introductions, Membership, Met
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.epoch import members_of
+from kubevip_election_raft._consensus.introductions import (
+    ASKING_SECONDS,
+    MOST_STRANGERS,
+    Introductions,
+    Membership,
+    Met,
+)
+from kubevip_election_raft._consensus.messages import (
     AppendEntries,
     AppendResponse,
     Introduction,
@@ -29,11 +35,11 @@ from kubevip_election_raft._messages import (
     VoteRequest,
     VoteResponse,
 )
-from kubevip_election_raft._node import Node
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Ready, Role
+from kubevip_election_raft._consensus.timing import DEFAULT
 from kubevip_election_raft._notices import of_others, waits
-from kubevip_election_raft._ready import Ready, Role
-from kubevip_election_raft._sockets import Endpoint
-from kubevip_election_raft._timing import DEFAULT
+from kubevip_election_raft._wire.sockets import Endpoint
 
 from .group import NoChance
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from kubevip_election_raft import _pace
+from kubevip_election_raft._consensus.timing import DEFAULT, FAST, RELAXED
 from kubevip_election_raft._pace import Pace, measure_late_seconds, measure_pace
-from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED
 
 if TYPE_CHECKING:
-    from kubevip_election_raft._storage import Storage
+    from kubevip_election_raft._disk.storage import Storage
 
 pytestmark = pytest.mark.anyio
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kubevip_election_raft._entries import Placed, Process
-from kubevip_election_raft._messages import Offer, Offers
-from kubevip_election_raft._placement import Placer, Stand
+from kubevip_election_raft._consensus.entries import Placed, Process
+from kubevip_election_raft._consensus.messages import Offer, Offers
+from kubevip_election_raft._consensus.placement import Placer, Stand
 
 NAMES = ("n1", "n2", "n3")
 

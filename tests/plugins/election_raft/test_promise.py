@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubevip_election_raft._entries import Grant, HardState, Placement, Process, Snapshot
-from kubevip_election_raft._holder import Holder
-from kubevip_election_raft._log import Log
-from kubevip_election_raft._messages import Claim, PromiseRequest, PromiseResponse, Refusal
-from kubevip_election_raft._promise import Promises
-from kubevip_election_raft._ready import Rise
-from kubevip_election_raft._timing import CLOCK_RATIO, Timing
-from kubevip_election_raft._voter import Voter
+from kubevip_election_raft._consensus.entries import Grant, HardState, Placement, Process, Snapshot
+from kubevip_election_raft._consensus.holder import Holder
+from kubevip_election_raft._consensus.log import Log
+from kubevip_election_raft._consensus.messages import Claim, PromiseRequest, PromiseResponse, Refusal
+from kubevip_election_raft._consensus.promise import Promises
+from kubevip_election_raft._consensus.ready import Rise
+from kubevip_election_raft._consensus.timing import CLOCK_RATIO, Timing
+from kubevip_election_raft._consensus.voter import Voter
 
 A1, A2 = Process(name="a", incarnation=1), Process(name="a", incarnation=2)
 B1 = Process(name="b", incarnation=1)

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from kubevip_election_raft._entries import Process
+from kubevip_election_raft._consensus.entries import Process
 
 from .recovery import Recovery
 from .simulator import Machine, ViolationError

@@ -12,10 +12,10 @@ from random import Random
 
 import pytest
 
-from kubevip_election_raft._entries import Entry, HardState, MemberRecord, NoOp, Saved, SetMembers
-from kubevip_election_raft._messages import Offer, VoteRequest, VoteResponse
-from kubevip_election_raft._ready import Role
-from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
+from kubevip_election_raft._consensus.entries import Entry, HardState, MemberRecord, NoOp, Saved, SetMembers
+from kubevip_election_raft._consensus.messages import Offer, VoteRequest, VoteResponse
+from kubevip_election_raft._consensus.ready import Role
+from kubevip_election_raft._consensus.timing import DEFAULT, FAST, RELAXED, Timing
 
 from .group import Group, InFlight, fresh
 

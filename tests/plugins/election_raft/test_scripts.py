@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from kubevip_election_raft._messages import Goodbye
+from kubevip_election_raft._consensus.messages import Goodbye
 
 from .group import Group, InFlight
 

@@ -15,10 +15,10 @@ from random import Random
 import pytest
 from attrs import evolve
 
-from kubevip_election_raft import _holder
-from kubevip_election_raft._entries import Entry, MemberRecord, Placement, Process
-from kubevip_election_raft._introductions import Introductions
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus import holder
+from kubevip_election_raft._consensus.entries import Entry, MemberRecord, Placement, Process
+from kubevip_election_raft._consensus.introductions import Introductions
+from kubevip_election_raft._consensus.messages import (
     Claim,
     Goodbye,
     MembersResponse,
@@ -27,9 +27,9 @@ from kubevip_election_raft._messages import (
     PromiseResponse,
     TimeoutNow,
 )
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._promise import Answer
-from kubevip_election_raft._ready import Role
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.promise import Answer
+from kubevip_election_raft._consensus.ready import Role
 
 from .simulator import Machine, ViolationError, Weather, World, draw_weather, failures
 
@@ -414,7 +414,7 @@ def test_the_simulator_finds_a_node_that(broken: Callable[[Node], None], weather
 
 
 def test_the_simulator_finds_a_lease_as_long_as_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_holder, "CLOCK_RATIO", 1.0)  # with clocks 8.3 % off on each side
+    monkeypatch.setattr(holder, "CLOCK_RATIO", 1.0)  # with clocks 8.3 % off on each side
     found = next(iter(failures(range(300))), None)
     assert found is not None
     assert "before the lease of" in str(found)

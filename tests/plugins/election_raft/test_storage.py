@@ -11,8 +11,7 @@ import pytest
 from attrs import evolve
 
 from kubevip.errors import ElectionError, Permanent
-from kubevip_election_raft import _storage
-from kubevip_election_raft._entries import (
+from kubevip_election_raft._consensus.entries import (
     Entry,
     Grant,
     GroupState,
@@ -24,8 +23,9 @@ from kubevip_election_raft._entries import (
     Saved,
     Snapshot,
 )
-from kubevip_election_raft._ready import Ready
-from kubevip_election_raft._storage import ROOM_BYTES, SECTOR_BYTES, Storage, StorageError
+from kubevip_election_raft._consensus.ready import Ready
+from kubevip_election_raft._disk import storage as storage_module
+from kubevip_election_raft._disk.storage import ROOM_BYTES, SECTOR_BYTES, Storage, StorageError
 
 HARD_STATE = HardState(term=7, vote="n1", promise_seconds=0.18)
 
@@ -99,7 +99,7 @@ def test_only_the_owner_can_read_it(used: Storage) -> None:
 
 
 def test_a_file_that_is_full_is_replaced_and_nothing_is_lost(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_storage, "ROOM_BYTES", 4 * SECTOR_BYTES)
+    monkeypatch.setattr(storage_module, "ROOM_BYTES", 4 * SECTOR_BYTES)
     made: list[Path] = []
     create = storage._create
 
@@ -315,9 +315,9 @@ def test_a_file_of_another_format_is_refused(storage: Storage, monkeypatch: pyte
     with pytest.raises(StorageError, match="has format 1; this version reads 2"):
         storage.load()
     storage.path.unlink()
-    show = _storage._show
+    show = storage_module._show
     with monkeypatch.context() as patch:
-        patch.setattr(_storage, "_show", lambda block: show(evolve(block, format=3)))
+        patch.setattr(storage_module, "_show", lambda block: show(evolve(block, format=3)))
         storage.save(FIRST)
     with pytest.raises(StorageError, match="has format 3; this version reads 2"):
         reopened(storage).load()
@@ -364,7 +364,7 @@ def test_a_disk_on_which_one_sync_takes_all_the_time_is_measured_too(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(_storage, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(storage_module, "perf_counter", lambda: float(next(clock)))
     assert storage.measure_sync_seconds() == 1.0
     assert os.listdir(storage.path.parent) == []
 
@@ -376,7 +376,7 @@ def test_measuring_a_disk_that_is_full_leaves_nothing(
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_storage, step, refuse)
+    monkeypatch.setattr(storage_module, step, refuse)
     with pytest.raises(ElectionError, match="No space left on device; a member needs 256 KiB there"):
         storage.measure_sync_seconds()
     assert os.listdir(storage.path.parent) == []

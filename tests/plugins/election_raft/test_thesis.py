@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from attrs import evolve
 
-from kubevip_election_raft._entries import (
+from kubevip_election_raft._consensus.entries import (
     Entry,
     GroupState,
     HardState,
@@ -20,7 +20,7 @@ from kubevip_election_raft._entries import (
     SetMembers,
     Snapshot,
 )
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.messages import (
     NOT_STANDING,
     AppendEntries,
     AppendResponse,
@@ -35,10 +35,10 @@ from kubevip_election_raft._messages import (
     VoteRequest,
     VoteResponse,
 )
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Ready, Role
-from kubevip_election_raft._replicator import MOST_COMMITTED_ENTRIES
-from kubevip_election_raft._timing import CLOCK_RATIO, DEFAULT, FAST, RELAXED, Timing
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Ready, Role
+from kubevip_election_raft._consensus.replicator import MOST_COMMITTED_ENTRIES
+from kubevip_election_raft._consensus.timing import CLOCK_RATIO, DEFAULT, FAST, RELAXED, Timing
 
 from .group import Group, fresh
 

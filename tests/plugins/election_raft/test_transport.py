@@ -16,17 +16,17 @@ import pytest
 from anyio import create_task_group, fail_after, sleep, to_thread
 
 from kubevip.errors import ElectionError
-from kubevip_election_raft import _doorway, _transport
-from kubevip_election_raft._channel import PlainChannel
-from kubevip_election_raft._codec import LARGEST_FRAME_BYTES, Decoder, Frame, Hello, Payload, Ping, Welcome, encode
-from kubevip_election_raft._connection import Connection
-from kubevip_election_raft._entries import MemberRecord
-from kubevip_election_raft._identity import Identity
-from kubevip_election_raft._keyring import Keyring
-from kubevip_election_raft._link import Link
-from kubevip_election_raft._messages import Introduction, Message, MoveRequest, MoveResponse, Process
-from kubevip_election_raft._sockets import Endpoint, listening
-from kubevip_election_raft._transport import Transport
+from kubevip_election_raft._consensus.entries import MemberRecord
+from kubevip_election_raft._consensus.messages import Introduction, Message, MoveRequest, MoveResponse, Process
+from kubevip_election_raft._tls.channel import PlainChannel
+from kubevip_election_raft._tls.keyring import Keyring
+from kubevip_election_raft._wire import doorway, transport
+from kubevip_election_raft._wire.codec import LARGEST_FRAME_BYTES, Decoder, Frame, Hello, Payload, Ping, Welcome, encode
+from kubevip_election_raft._wire.connection import Connection
+from kubevip_election_raft._wire.identity import Identity
+from kubevip_election_raft._wire.link import Link
+from kubevip_election_raft._wire.sockets import Endpoint, listening
+from kubevip_election_raft._wire.transport import Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -276,11 +276,11 @@ async def test_who_says_nothing_is_hung_up_on(port: int) -> None:
 
 
 async def test_strangers_that_say_nothing_do_not_keep_a_member_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_transport, "HANDSHAKE_SECONDS", 30.0)
+    monkeypatch.setattr(transport, "HANDSHAKE_SECONDS", 30.0)
     one, two = Peer("n1", port), Peer("n2", port)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(one.running())
-        for _ in range(_doorway.MOST_STRANGERS):
+        for _ in range(doorway.MOST_STRANGERS):
             stranger = await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.9")
             await stack.enter_async_context(stranger)
         last = await stack.enter_async_context(await anyio.connect_tcp("127.0.0.1", port, local_host="127.0.0.9"))

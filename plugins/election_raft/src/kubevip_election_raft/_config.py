@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from kubevip import Duration, IPAddress, Port
-from kubevip_election_raft._timing import DEFAULT, FAST, RELAXED, Timing
+from kubevip_election_raft._consensus.timing import DEFAULT, FAST, RELAXED, Timing
 
 #: The port that members listen on unless they say otherwise.
 DEFAULT_PORT = Port(10000)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from anyio import move_on_after
 
 from kubevip import Latest
-from kubevip_election_raft._ready import SoftState
+from kubevip_election_raft._consensus.ready import SoftState
 
 #: A takeover may be under way for so long, in which nobody leads and everybody keeps what it holds.
 PATIENCE_SECONDS, PATIENCE_PROMISES = 1.0, 3.0

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from kubevip import Description, Outlook, Place, Problem, Severity
 from kubevip_election_raft._config import MemberConfig, RaftConfig
-from kubevip_election_raft._keys import KeysError, NoKeysError, load_keys
-from kubevip_election_raft._sockets import Endpoint
+from kubevip_election_raft._tls.keys import KeysError, NoKeysError, load_keys
+from kubevip_election_raft._wire.sockets import Endpoint
 
 #: A graceful hand-over, as the lab measures it at most.
 STOP_MS = 15

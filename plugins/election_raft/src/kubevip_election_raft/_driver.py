@@ -20,8 +20,8 @@ from typing import Protocol
 import anyio.lowlevel
 from anyio import CancelScope, CapacityLimiter, Event, create_task_group, current_time, move_on_after, to_thread
 
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Outgoing, Ready, SoftState
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Outgoing, Ready, SoftState
 
 logger = logging.getLogger("kubevip.raft")
 

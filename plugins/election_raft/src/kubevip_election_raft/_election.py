@@ -22,19 +22,19 @@ from attrs import evolve
 from kubevip import Candidacy, Latest
 from kubevip.errors import ElectionError
 from kubevip_election_raft._config import DEFAULT_PORT
-from kubevip_election_raft._contact import Contact
-from kubevip_election_raft._driver import Clock, Driver
-from kubevip_election_raft._entries import MemberRecord
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.entries import MemberRecord
+from kubevip_election_raft._consensus.messages import (
     Introduction,
     Message,
     Offer,
     Process,
     Release,
 )
-from kubevip_election_raft._node import Node
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Ready, Role, SoftState
+from kubevip_election_raft._contact import Contact
+from kubevip_election_raft._driver import Clock, Driver
 from kubevip_election_raft._questions import Answer, Questions
-from kubevip_election_raft._ready import Ready, Role, SoftState
 from kubevip_election_raft._seat import Seat
 
 logger = logging.getLogger("kubevip.raft")

@@ -19,23 +19,23 @@ from kubevip import Host, Port, __version__
 from kubevip.errors import ElectionError, NotPermittedError, Permanent
 from kubevip_election_raft._clock import Clock
 from kubevip_election_raft._config import MemberConfig, Profile, RaftConfig
+from kubevip_election_raft._consensus.entries import MemberRecord, Process
+from kubevip_election_raft._consensus.epoch import count_of, joining, members_of
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Outgoing, Ready, SoftState
 from kubevip_election_raft._description import no_keys
+from kubevip_election_raft._disk.storage import Storage
 from kubevip_election_raft._driver import Driver
 from kubevip_election_raft._election import RaftElection
-from kubevip_election_raft._entries import MemberRecord, Process
-from kubevip_election_raft._epoch import count_of, joining, members_of
-from kubevip_election_raft._identity import Identity
-from kubevip_election_raft._keyring import Keyring
-from kubevip_election_raft._keys import KeysError
 from kubevip_election_raft._last_will import LastWill
-from kubevip_election_raft._node import Node
 from kubevip_election_raft._notices import Notices
 from kubevip_election_raft._pace import measure_pace
-from kubevip_election_raft._ready import Outgoing, Ready, SoftState
-from kubevip_election_raft._sockets import Endpoint, listening
 from kubevip_election_raft._status import describe_members
-from kubevip_election_raft._storage import Storage
-from kubevip_election_raft._transport import Transport
+from kubevip_election_raft._tls.keyring import Keyring
+from kubevip_election_raft._tls.keys import KeysError
+from kubevip_election_raft._wire.identity import Identity
+from kubevip_election_raft._wire.sockets import Endpoint, listening
+from kubevip_election_raft._wire.transport import Transport
 
 logger = logging.getLogger("kubevip.raft")
 

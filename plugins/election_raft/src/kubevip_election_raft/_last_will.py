@@ -7,9 +7,9 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from kubevip import Will
-from kubevip_election_raft import _goodbye
-from kubevip_election_raft._seals import seal_of
-from kubevip_election_raft._sockets import Endpoint
+from kubevip_election_raft._wire import goodbye
+from kubevip_election_raft._wire.seals import seal_of
+from kubevip_election_raft._wire.sockets import Endpoint
 
 
 class LastWill:
@@ -18,7 +18,7 @@ class LastWill:
     def __init__(self, leave: Will, own: Endpoint) -> None:
         """Prepare; nothing is left yet."""
         self._leave, self._own = leave, own
-        self._secret = secrets.token_bytes(_goodbye.SECRET_BYTES)
+        self._secret = secrets.token_bytes(goodbye.SECRET_BYTES)
         self.seal = seal_of(self._secret)
 
     @contextmanager
@@ -28,10 +28,10 @@ class LastWill:
         try:
             yield
         finally:
-            self._leave(_goodbye.ORDER, _goodbye.FUNCTION, None)
+            self._leave(goodbye.ORDER, goodbye.FUNCTION, None)
 
     def address_to(self, peers: Mapping[str, Endpoint]) -> None:
         """Have these peers told from now on, and no others."""
         listed = [(name, str(endpoint.address), int(endpoint.port)) for name, endpoint in peers.items()]
-        will = _goodbye.make(str(self._own.address), self._secret, listed)
-        self._leave(_goodbye.ORDER, _goodbye.FUNCTION, will)
+        will = goodbye.make(str(self._own.address), self._secret, listed)
+        self._leave(goodbye.ORDER, goodbye.FUNCTION, will)

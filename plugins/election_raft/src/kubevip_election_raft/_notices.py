@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from kubevip_election_raft._entries import MemberRecord
-from kubevip_election_raft._introductions import Membership, Met
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._sockets import Endpoint
+from kubevip_election_raft._consensus.entries import MemberRecord
+from kubevip_election_raft._consensus.introductions import Membership, Met
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._wire.sockets import Endpoint
 
 logger = logging.getLogger("kubevip.raft")
 

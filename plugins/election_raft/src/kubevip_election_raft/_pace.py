@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from anyio import current_time, sleep, to_thread
 from attrs import frozen
 
-from kubevip_election_raft._storage import Storage
-from kubevip_election_raft._timing import Timing
+from kubevip_election_raft._consensus.timing import Timing
+from kubevip_election_raft._disk.storage import Storage
 
 #: How often what looks slow is measured, and the pause between.
 TRIES, TRY_SECONDS = 3, 0.5

@@ -10,17 +10,17 @@ from anyio import fail_after, move_on_after, sleep
 
 from kubevip import Latest
 from kubevip.errors import ElectionError
-from kubevip_election_raft._driver import Clock, Driver
-from kubevip_election_raft._entries import MemberRecord
-from kubevip_election_raft._messages import (
+from kubevip_election_raft._consensus.entries import MemberRecord
+from kubevip_election_raft._consensus.messages import (
     MembersRequest,
     MembersResponse,
     MoveRequest,
     MoveResponse,
     OffersResponse,
 )
-from kubevip_election_raft._node import Node
-from kubevip_election_raft._ready import Ready, SoftState
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Ready, SoftState
+from kubevip_election_raft._driver import Clock, Driver
 
 #: How long `move` waits for the leader's answer, and for the target to hold the group.
 ANSWER_SECONDS, MOVE_SECONDS = 1.0, 5.0

@@ -8,8 +8,8 @@ from anyio import sleep
 from attrs import define
 
 from kubevip import Candidacy, Cause, Following, Leading
-from kubevip_election_raft._messages import Offer
-from kubevip_election_raft._ready import Holding, Rise, SoftState
+from kubevip_election_raft._consensus.messages import Offer
+from kubevip_election_raft._consensus.ready import Holding, Rise, SoftState
 
 
 @define(kw_only=True, eq=False)

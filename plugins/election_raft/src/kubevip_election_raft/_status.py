@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 from kubevip import __version__
-from kubevip_election_raft._epoch import count_of
-from kubevip_election_raft._node import Node
+from kubevip_election_raft._consensus.epoch import count_of
+from kubevip_election_raft._consensus.node import Node
+from kubevip_election_raft._consensus.ready import Role
 from kubevip_election_raft._notices import of_others, waits
-from kubevip_election_raft._ready import Role
-from kubevip_election_raft._sockets import Endpoint
-from kubevip_election_raft._transport import Transport
+from kubevip_election_raft._wire.sockets import Endpoint
+from kubevip_election_raft._wire.transport import Transport
 
 #: A member that was not heard for so long does not answer.
 SILENT_SECONDS = 3.0

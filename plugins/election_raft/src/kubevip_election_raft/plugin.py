@@ -49,14 +49,14 @@ RAFT = Provider(
 
 def configure_command(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of `kubevip raft`."""
-    from kubevip_election_raft._command import configure
+    from kubevip_election_raft._commands.raft import configure
 
     configure(parser)
 
 
 def run_command(args: argparse.Namespace, client: Client) -> int:
     """Carry out a verb of `kubevip raft`; returns the exit status."""
-    from kubevip_election_raft._command import run
+    from kubevip_election_raft._commands.raft import run
 
     return run(args, client)
 

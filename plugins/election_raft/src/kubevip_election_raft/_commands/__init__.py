@@ -1,0 +1,1 @@
+"""`kubevip raft ...`: one module for each group of verbs, which adds its own parser."""

@@ -1,0 +1,1 @@
+"""What members prove to each other: channels, and the keys that they are made of. No socket."""

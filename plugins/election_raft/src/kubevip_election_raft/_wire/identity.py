@@ -1,0 +1,24 @@
+"""What a member says of itself."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from kubevip_election_raft._consensus.entries import Process
+from kubevip_election_raft._wire.codec import Frame, Payload, encode
+from kubevip_election_raft._wire.sockets import Endpoint
+
+
+@frozen(kw_only=True)
+class Identity:
+    """Who a member is, of which cluster and epoch, and where it listens."""
+
+    process: Process
+    cluster: str
+    own: Endpoint
+    software: str
+    epoch: int = 0
+
+    def encode(self, message: Payload) -> bytes:
+        """Return the bytes of a frame of this member."""
+        return encode(Frame(cluster=self.cluster, sender=self.process, message=message, epoch=self.epoch))
