@@ -118,6 +118,27 @@ async def test_a_late_renewal_after_the_end_begins_a_new_tenure_only_after_unwin
         tg.cancel_scope.cancel()
 
 
+async def test_a_renewal_that_comes_after_the_end_and_before_its_timer_revives_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a machine that is late, work sees that its tenure is over, and then the renewal comes: it would never run."""
+    rig = Rig()
+    async with create_task_group() as tg:
+        await rig.start(tg)
+        rig.election.lead("api", 0.5, term=1)
+        await sleep(0.4)
+        over, late = rig.campaign.tenure.value, current_time() + 0.2
+        assert over is not None
+        with monkeypatch.context() as stalled:  # nothing ran for 0.2 s, the timer neither
+            stalled.setattr("kubevip._leadership.current_time", lambda: late)
+            assert over.remaining_seconds < 0
+            rig.election.lead("api", 10.0, term=1)
+        assert over.remaining_seconds < 0
+        await sleep(1)
+        assert rig.record.words == ["stand api", "up 1", "down 1", "up 1"]
+        tg.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(("seconds", "left"), [(-math.inf, -math.inf), (0.05, 0.05), (60.0, 9.0)])
 async def test_who_gives_leadership_away_says_until_when_what_was_held_may_be_withdrawn(
     seconds: float, left: float

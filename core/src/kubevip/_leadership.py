@@ -169,9 +169,9 @@ class Campaign:
 
     def _report(self, now: Leadership) -> None:
         held = self.tenure.value
-        if isinstance(now, Leading) and held is not None and held.term == now.term:
+        if isinstance(now, Leading) and held is not None and held.term == now.term and held.remaining_seconds > 0:
             held._move(now.valid_until)  # renewed, shortened, or (in the past) ended
-            return
+            return  # one that ran out is over although the timer has not come to it: who asked it has given up by now
         self._end(now.valid_until if isinstance(now, Following) else -math.inf)
         if isinstance(now, Leading) and now.valid_until > current_time():
             self.tenure.set(Tenure(self._group, now.term, now.valid_until, now.cause))
