@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from anyio import Event, create_task_group, fail_after, sleep
 
-from kubevip import Health, Tenure, VirtualIP
-from kubevip.testing import make_host
+from kubevip import Health, Level, Tenure, VirtualIP
+from kubevip.errors import AnnounceError
+from kubevip.testing import make_host, make_tenure
 from kubevip_announce_arp._address import AddressAnnouncer
 from kubevip_announce_arp._device import Device
-from kubevip_announce_arp._kernel import Outcome, Work
+from kubevip_announce_arp._kernel import SHUT, Outcome, Work
 from kubevip_announce_arp._other_instances import OtherInstances
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class StuckKernel:
             assert self.go.wait(10)
         return Outcome(opened=work.renew)
 
-    def renew(self, until: object) -> None:
+    def renew(self, until: object) -> Outcome | None:
         return None
 
     def lives_until(self, place: Place) -> float:
@@ -74,6 +75,27 @@ class BrokenKernel(StuckKernel):
         if work.lower:
             raise RuntimeError("a mistake")
         return super().carry_out(work)
+
+
+class LateKernel(StuckKernel):
+    """Is too late for so many turns of putting up, then for so many of renewing."""
+
+    def __init__(self, *, puts: int = 0, renewals: int = 0) -> None:
+        super().__init__()
+        self.puts, self.renewals = puts, renewals
+        self.go.set()
+
+    def carry_out(self, work: Work) -> Outcome:
+        if work.put and self.puts:
+            self.puts -= 1
+            return Outcome(failed={place.address: SHUT for place in work.put})
+        if work.renew and not work.put and self.renewals:
+            self.renewals -= 1
+            return Outcome()
+        return super().carry_out(work)
+
+    def renew(self, until: object) -> Outcome | None:
+        return Outcome() if self.renewals else None
 
 
 def announcer(state_dir: Path, kernel: StuckKernel) -> AddressAnnouncer:
@@ -142,3 +164,48 @@ async def test_a_withdrawal_at_which_the_kernel_thread_breaks_is_not_waited_for_
             await held.wait()
             end.set()
     assert ended == ["api"]
+
+
+async def test_an_address_that_comes_too_late_once_is_tried_again_while_this_node_leads(tmp_path: Path) -> None:
+    """Else a busy machine leads and holds nothing, for a pause that grows with each time."""
+    kernel = LateKernel(puts=3)
+    address, healths = announcer(tmp_path, kernel), list[Health]()
+    with fail_after(10):
+        async with create_task_group() as running:
+            running.start_soon(address.run)
+            async with address.announce(API, Tenure("api", 1, math.inf), healths.append):
+                running.cancel_scope.cancel()
+    assert (kernel.puts, healths) == (0, [Health()])
+
+
+async def test_an_address_is_not_tried_again_when_this_node_leads_no_more(tmp_path: Path) -> None:
+    kernel = LateKernel(puts=3)
+    address = announcer(tmp_path, kernel)
+    async with create_task_group() as running:
+        running.start_soon(address.run)
+        with fail_after(10), pytest.raises(AnnounceError, match=SHUT):
+            async with address.announce(API, Tenure("api", 1, -math.inf), tell):
+                pass
+        running.cancel_scope.cancel()
+    assert kernel.puts == 2
+
+
+async def test_a_held_address_that_its_fence_keeps_silent_is_told_until_it_passes_again(tmp_path: Path) -> None:
+    kernel = LateKernel(renewals=1)
+    address, healths, changed = announcer(tmp_path, kernel), list[Health](), Event()
+
+    def report(health: Health) -> None:
+        healths.append(health)
+        if len(healths) == 3:
+            changed.set()
+
+    tenure = make_tenure(group="api", seconds=60)
+    with fail_after(10):
+        async with create_task_group() as running:
+            running.start_soon(address.run)
+            async with address.announce(API, tenure, report):
+                tenure.renew(61)
+                await changed.wait()
+                running.cancel_scope.cancel()
+    reason = "192.0.2.1 is silent: its fence could not be opened in time; is this machine overloaded?"
+    assert healths == [Health(), Health(level=Level.DEGRADED, reason=reason), Health()]

@@ -56,7 +56,7 @@ class Rig:
     def open(self) -> set[str]:
         """Carry out the next turn; return what was renewed."""
         turn = self.leaders.plan(current_time(), ())
-        self.leaders.take(turn.renew, turn.until)
+        self.leaders.take(turn.renew, turn.renew, turn.until)
         return turn.renew
 
 
@@ -117,6 +117,27 @@ async def test_a_group_is_closed_with_its_last_address(rig: Rig) -> None:
     assert rig.leaders.plan(current_time(), ()).close == {"g"}
     tenure.renew(0.2)
     assert (rig.thread.asked, rig.woken) == (0, 0)  # nobody follows it any more
+
+
+async def test_a_group_that_did_not_open_with_its_turn_is_silent_and_planned_anew_until_it_does(rig: Rig) -> None:
+    """The thread renews what is open; it would be asked in vain to renew what nobody knows to be shut."""
+    tenure = make_tenure(group="g", seconds=60)
+    rig.leaders.join(tenure)
+    assert rig.open() == {"g"}
+    turn = rig.leaders.plan(current_time(), {"g"})
+    rig.leaders.take(turn.renew, (), turn.until)
+    assert (rig.leaders.shut, dict(rig.thread.renewing)) == (frozenset("g"), {})
+    assert rig.open() == {"g"}
+    assert (rig.leaders.shut, set(rig.thread.renewing)) == (frozenset(), {"g"})
+
+
+async def test_a_group_whose_tenure_is_over_is_not_said_to_be_silent(rig: Rig) -> None:
+    tenure = make_tenure(group="g", seconds=60)
+    rig.leaders.join(tenure)
+    turn = rig.leaders.plan(current_time(), {"g"})
+    rig.leaders.take(turn.renew, (), turn.until)
+    tenure.end()
+    assert rig.leaders.shut == frozenset()
 
 
 async def test_after_a_renewal_that_failed_all_groups_are_planned_anew(rig: Rig) -> None:

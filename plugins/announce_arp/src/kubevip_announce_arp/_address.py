@@ -21,9 +21,10 @@ from kubevip.errors import AnnounceError
 from kubevip_announce_arp._belongings import Belongings
 from kubevip_announce_arp._carrier import CarrierFilter
 from kubevip_announce_arp._config import UNFENCED_TAKEOVER_SECONDS
+from kubevip_announce_arp._fence_state import FenceState
 from kubevip_announce_arp._guards import Guards
 from kubevip_announce_arp._held import Held
-from kubevip_announce_arp._kernel import Kernel, Outcome, Place, Work
+from kubevip_announce_arp._kernel import OVER, SHUT, Kernel, Outcome, Place, Work
 from kubevip_announce_arp._kernel_thread import KernelThread
 from kubevip_announce_arp._leaders import Leaders
 from kubevip_announce_arp._occupants import Occupants
@@ -42,6 +43,7 @@ _logger = logging.getLogger("kubevip.address")
 
 CHECK_SECONDS = 0.5  # how often to look whether the fence is there, and to try again what failed
 _LOWER_SECONDS, _FIRST_PAUSE_SECONDS = 1.0, 0.01  # how long to try to take an address off; pauses double
+_RAISE_SECONDS = 1.0  # how long to try to put an address up that came too late each time
 _EXPIRY_SECONDS = 2.0  # by how much the kernel may be late to remove an address: it looks about once a second
 
 
@@ -69,7 +71,7 @@ class AddressAnnouncer:
         look: Callable[[Collection[IPAddress]], OtherInstances],
     ) -> None:
         self._devices, self._kernel, self._belongings = devices, kernel, Belongings(host, table)
-        self._table, self._unfenced, self._renew_seconds = table, unfenced, renew_seconds
+        self._fence, self._renew_seconds = FenceState(table, unfenced), renew_seconds
         self._inquiry = inquiry
         self._offset = time.monotonic() - current_time()  # trio's clock has another origin
         self._held: dict[IPAddress, Held] = {}
@@ -77,7 +79,6 @@ class AddressAnnouncer:
         self._putting: list[Held] = []
         self._lowering: list[Held] = []
         self._carriers: dict[int, CarrierFilter] = {}
-        self._fence_problem = ""
         self._guards = Guards(lambda: self._wake.set())
         self._occupants = Occupants(devices, self._belongings, look)
         self._thread = KernelThread(kernel, self._renewal_failed)
@@ -91,14 +92,12 @@ class AddressAnnouncer:
 
     def status(self) -> Mapping[str, object]:
         """Return how the fence does."""
-        if self._unfenced:
-            return {"fence": f"unfenced: {self._unfenced}"}
-        return {"fence": f"unfenced: {self._fence_problem}" if self._fence_problem else "nft"}
+        return {"fence": str(self._fence)}
 
     @property
     def soonest_takeover_seconds(self) -> float:
         """How long after the last renewal nobody else may take over; see `kubevip.abc.SupportsTakeover`."""
-        return UNFENCED_TAKEOVER_SECONDS if self._unfenced else 0.0
+        return UNFENCED_TAKEOVER_SECONDS if self._fence.unfenced else 0.0
 
     @asynccontextmanager
     async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:
@@ -137,8 +136,7 @@ class AddressAnnouncer:
         self._held[vip.address] = held
         self._carriers.setdefault(device.index, CarrierFilter(device.trouble))
         try:
-            self._ask(self._putting, held)
-            await held.put.wait()
+            await self._raise(held)
             if held.problem and self._carriers[device.index].told != held.problem:
                 raise AnnounceError(f"virtual IP {vip.name}: {vip.address}: {held.problem}")
             held.is_entered = True
@@ -206,11 +204,14 @@ class AddressAnnouncer:
 
         self._thread.carry_out(work, done)
 
-    def _troubles(self) -> tuple[dict[int, str], str]:
-        return {index: carrier.told for index, carrier in self._carriers.items()}, self._fence_problem
+    def _troubles(self) -> tuple[dict[int, str], str, frozenset[str]]:
+        carriers = {index: carrier.told for index, carrier in self._carriers.items()}
+        return carriers, self._fence.problem, self._leaders.shut
 
-    def _tell(self, before: tuple[dict[int, str], str], *, is_new: bool) -> None:
+    def _tell(self, before: tuple[dict[int, str], str, frozenset[str]], *, is_new: bool) -> None:
         """Report how all held addresses do, if that may have changed: renewals change nothing, and are many."""
+        for name in sorted(self._leaders.shut - before[2]):
+            _logger.warning("fence: group=%s is silent, it could not be opened in time; tried again", name)
         if is_new or self._troubles() != before:
             for held in self._held.values():
                 self._report(held)
@@ -240,14 +241,12 @@ class AddressAnnouncer:
             renew=frozenset(turn.renew),
             put=tuple(held.place for held in putting),
             refresh=refresh,
-            check=check and not self._unfenced,
+            check=check and not self._fence.unfenced,
         )
 
     def _take(self, work: Work, outcome: Outcome, putting: list[Held], lowering: list[Held]) -> None:
-        self._leaders.take(outcome.opened, work.until)
-        self._take_fence(outcome)
-        if work.check and not (outcome.was_removed or outcome.fence_error):
-            self._fence_problem = ""
+        self._leaders.take(work.renew, outcome.opened, work.until)
+        self._fence.take(outcome, was_checked=work.check)
         for held in putting:
             problem = outcome.failed.get(held.place.address, "")
             if held.is_entered and problem and problem != held.problem:
@@ -263,24 +262,26 @@ class AddressAnnouncer:
             held.lowered.set()
         self._belongings.remove((held.place.address for held in lowering if not held.problem), self._held)
 
-    def _take_fence(self, outcome: Outcome) -> None:
-        """Take note of what became of the fence."""
-        for name in sorted(outcome.lapsed):
-            _logger.warning("fence: group=%s was silent for a moment, its renewal came late", name)
-        if outcome.was_removed:
-            _logger.warning("fence: somebody removed the tables %s; they are back", self._table)
-            self._fence_problem = "somebody removed its tables, they were put back"
-        elif outcome.fence_error:
-            if outcome.fence_error != self._fence_problem:
-                _logger.error("fence: %s", outcome.fence_error)
-            self._fence_problem = outcome.fence_error
-
     def _renewal_failed(self, outcome: Outcome) -> None:
         """Renew all groups once more, as work: one of them is closed, or all are."""
         before = self._troubles()
-        self._take_fence(outcome)
+        self._fence.take(outcome, was_checked=False)
         self._tell(before, is_new=False)
         self._leaders.reopen(outcome.opened)
+
+    async def _raise(self, held: Held) -> None:
+        """Try to put an address up; again, for a while, when it took too long and this node leads on.
+
+        That says nothing against this node: a busy machine is late once, and in time at the next renewal.
+        """
+        give_up_at = current_time() + _RAISE_SECONDS
+        while True:
+            held.put = Event()
+            self._ask(self._putting, held)
+            await held.put.wait()
+            if held.problem not in (OVER, SHUT) or current_time() >= give_up_at or held.tenure.remaining_seconds <= 0:
+                return
+            await sleep(_FIRST_PAUSE_SECONDS)
 
     async def _withdraw(self, held: Held) -> None:
         """Close the fence if nothing else needs it, take the address off, and return when the kernel says so."""
@@ -305,7 +306,7 @@ class AddressAnnouncer:
             held.lowered = Event()
             self._ask(self._lowering, held)
             await held.lowered.wait()
-            is_fenced = is_fenced and not (self._unfenced or self._fence_problem)  # as it was when it was to close
+            is_fenced = is_fenced and not self._fence.problem  # as it was when it was to close
             dies_at = self._kernel.lives_until(held.place) - self._offset
             if held.problem and dies_at < current_time() and not self._devices.has(held.place.index, held.vip.address):
                 held.problem = ""  # by itself
@@ -389,4 +390,8 @@ class AddressAnnouncer:
 
     def _report(self, held: Held) -> None:
         carrier = self._carriers.get(held.place.index)
-        held.tell(carrier.told if carrier is not None else "", self._unfenced or self._fence_problem)
+        held.tell(
+            carrier.told if carrier is not None else "",
+            self._fence.problem,
+            is_shut=self._leaders.is_shut(held.tenure.group),
+        )

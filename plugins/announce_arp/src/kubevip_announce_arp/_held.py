@@ -34,14 +34,20 @@ class Held:
     lowered: Event = field(factory=Event)
     """Set when taking it off has been tried. An event of its own: putting up may still be under way by then."""
 
-    def tell(self, link_trouble: str, unfenced: str) -> None:
-        """Report how it does, if that changed; nothing before it is entered."""
+    def tell(self, link_trouble: str, unfenced: str, *, is_shut: bool) -> None:
+        """Report how it does, if that changed; nothing before it is entered.
+
+        :param is_shut: whether the fence keeps it silent.
+        """
         if not self.is_entered:
             return
         if self.problem:
             health = Health(level=Level.FAILED, reason=f"{self.vip.address}: {self.problem}")
         elif link_trouble:
             health = Health(level=Level.FAILED, reason=link_trouble)
+        elif is_shut:
+            why = "its fence could not be opened in time; is this machine overloaded?"
+            health = Health(level=Level.DEGRADED, reason=f"{self.vip.address} is silent: {why}")
         elif unfenced:
             health = Health(level=Level.DEGRADED, reason=f"unfenced: {unfenced}")
         else:
@@ -53,9 +59,13 @@ class Held:
 
 @define(eq=False)
 class Leader:
-    """A tenure that virtual IPs hang on: how many, how to stop following it, and until when the fence is open."""
+    """A tenure that virtual IPs hang on: how many, how to stop following it, and until when the fence is open.
+
+    `is_shut` says that the last try to open it came to nothing.
+    """
 
     tenure: Tenure
     stop: Callable[[], None]
     users: int = 0
     open_until: float = -math.inf
+    is_shut: bool = False

@@ -39,6 +39,8 @@ class Place:
     device: str
 
 
+#: Why an address is not put up that may be the next time, if it is still to be: it took too long.
+OVER, SHUT = "the leadership ended meanwhile", "the fence did not open in time"
 #: An address as the fence knows it: its group and its bytes.
 Guarded = tuple[str, bytes]
 
@@ -307,9 +309,9 @@ class Kernel:
             now = time.monotonic()
             for place in places[start : start + MESSAGES_AT_ONCE]:
                 if until.get(place.group, -math.inf) <= now:
-                    failed[place.address] = "the leadership ended meanwhile"
+                    failed[place.address] = OVER
                 elif self._fence is not None and opened is not None and place.group not in opened:
-                    failed[place.address] = "the fence did not open in time"
+                    failed[place.address] = SHUT
                 else:
                     chunk.append(place)
             if chunk:

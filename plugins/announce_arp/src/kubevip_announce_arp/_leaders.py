@@ -77,13 +77,27 @@ class Leaders:
             close=frozenset(moved - live.keys()),
         )
 
-    def take(self, opened: Iterable[str], until: Mapping[str, float]) -> None:
-        """Take note of which groups pass now, until when; from now on it is enough to renew those."""
+    def take(self, asked: Iterable[str], opened: Collection[str], until: Mapping[str, float]) -> None:
+        """Take note of what became of groups that were `asked` for, or that `opened` unasked.
+
+        What is open, `until` when, is from now on renewed by the thread alone; what is shut comes with the next turn.
+        """
         now = current_time()
-        for name in opened:
-            if name in self._leaders:
-                self._leaders[name].open_until = min(until[name] - self._offset, now + LONGEST_SECONDS)
+        for name in {*asked, *opened} & self._leaders.keys():
+            leader = self._leaders[name]
+            leader.is_shut = name not in opened
+            leader.open_until = -math.inf if leader.is_shut else min(until[name] - self._offset, now + LONGEST_SECONDS)
         self._renew_what_is_open(now)
+
+    @property
+    def shut(self) -> frozenset[str]:
+        """Groups that are led and that the fence keeps silent all the same: it could not be opened in time."""
+        return frozenset(filter(self.is_shut, self._leaders))
+
+    def is_shut(self, group: str) -> bool:
+        """Return whether `group` is one of `shut`."""
+        leader = self._leaders.get(group)
+        return leader is not None and leader.is_shut and leader.users > 0 and leader.tenure.remaining_seconds > 0
 
     def reopen(self, still_open: Collection[str]) -> None:
         """Have every group renewed with the next turn: some are closed, or all are."""
