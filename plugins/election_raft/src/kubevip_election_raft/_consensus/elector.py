@@ -139,6 +139,7 @@ class Elector(Member):
             )
             self._send_early(due, request)
         if len(self._ballot.granted) >= self._quorum and self.process.name in self._ballot.granted:
+            self._standing.lead()
             self._lead(now)
 
     def _count(self, voter: str, response: PreVoteResponse | VoteResponse, now: float) -> None:

@@ -65,6 +65,10 @@ class Standing:
         self._has_deferred = False
         self.wait(moment)
 
+    def lead(self) -> None:
+        """It leads itself: what the leader before it said of its heirs was of that time."""
+        self._heirs = ()
+
     def succeed(self, heir: str | None, now: float) -> None:
         """The leader went and named `heir`, who stands now; the others stand after it."""
         heirs = self._heirs if heir is None else (heir, *(name for name in self._heirs if name != heir))
@@ -88,8 +92,12 @@ class Standing:
         self.at = min(self.at, at)
 
     def defers(self, now: float) -> bool:
-        """Return whether it lets the fit go first, being unfit; once, so that somebody stands if nobody is fit."""
-        if self.fitness > 0 or self._has_deferred:
+        """Return whether it lets the fit go first, being unfit; once, so that somebody stands if nobody is fit.
+
+        The leader has named the fit before the unfit, so among its heirs that is so already: were another one fit, its
+        turn would have come before.
+        """
+        if self.fitness > 0 or self._has_deferred or self._name in self._heirs:
             return False
         self._has_deferred = True
         self.at = now + self._timing.promise_seconds
