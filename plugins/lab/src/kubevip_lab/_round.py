@@ -89,12 +89,13 @@ def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
         for node, daemon in lab.subject.daemons.items():
             if daemon.pid is None:
                 raise KubevipError(f"{lab.subject.name} on {node} has ended with status {daemon.exit_status}")
-        holders = [lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)]
+        # nobody, where it took so long to come here that the newest answers are old
+        holder = next((lab.node_of(mac) for mac in watch.macs(_STEADY_SECONDS)), "")
         trouble = lab.subject.trouble() if is_steady else what_is_missing(lab, watch)
-        if not trouble and holders[0] in lab.nodes:
-            return str(holders[0])
+        if not trouble and holder in lab.nodes:
+            return str(holder)
         if monotonic() >= end:
-            trouble = trouble or f"{holders[0] or 'a stranger'} answers for the address, which is no node"
+            trouble = trouble or f"{holder or 'a stranger'} answers for the address, which is no node"
             raise KubevipError(f"the cluster was not whole within {seconds:.0f} s: {trouble}")
         watch.pump(_PAUSE_SECONDS)
 
