@@ -114,15 +114,18 @@ class ArpAnnouncer:
 
     @asynccontextmanager
     async def prepare(self, vip: VirtualIP) -> AsyncGenerator[None]:
-        """Open the socket and build the frames, so that a takeover only sends finished bytes.
+        """Open the socket, watch the address and build the frames, so that a takeover only sends finished bytes.
 
         :raises AnnounceError: when its device cannot be used for that.
         """
         device = await self._usable_device(vip)
-        self._segment(vip, device)
-        is_router = vip.address.version == 6 and _is_forwarding(device.name)
-        self._frames_for(vip, device.hardware_address, is_router=is_router)
-        yield
+        segment = self._segment(vip, device)
+        try:
+            is_router = vip.address.version == 6 and _is_forwarding(device.name)
+            self._frames_for(vip, device.hardware_address, is_router=is_router)
+            yield
+        finally:
+            segment.unwatch(vip.address)
 
     @asynccontextmanager
     async def announce(self, vip: VirtualIP, tenure: Tenure, report: Callable[[Health], None]) -> AsyncGenerator[None]:
@@ -152,9 +155,9 @@ class ArpAnnouncer:
             yield
         finally:
             announced.scope.cancel()
+            announced.segment.unwatch(vip.address)
             if self._announced.get(vip.address) is announced:
                 del self._announced[vip.address]
-                announced.segment.unwatch(vip.address)
 
     async def _usable_device(self, vip: VirtualIP) -> Device:
         device = await self._devices.find(vip)

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread, wait_readable
+from anyio.lowlevel import checkpoint
 
 from kubevip import Interface, Machine
 from kubevip.errors import AnnounceError
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
     from kubevip import IPAddress, VirtualIP
 
+_READS = 64  # messages in a row before others get a turn
+
 _MASTERS_THAT_ANSWER = ("bridge", "bond", "team")  # a member of one has no traffic of its own
 
 
 class Devices:
     """What the kernel said last of devices and addresses. Event-loop thread only, but for `read`.
 
-    Every event is handed to those who listen after it was taken in; None stands for "anything may have changed".
+    Every event is handed to those who listen when it was taken in, and all that came with it; None stands for "anything
+    may have changed".
     """
 
     def __init__(self) -> None:
@@ -60,18 +64,17 @@ class Devices:
         assert self._told is not None, "open() comes first"
         while True:
             await wait_readable(self._told)
-            try:
-                data = self._told.recv(1 << 16)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+            # What this process asked the kernel for is answered and told of in the same moment: whoever waits for the
+            # answer, in a takeover, goes first.
+            await checkpoint()
+            told = self._receive(self._told)
+            if told is None:
                 await self._read()  # more was told than the socket could hold
                 self._tell(None)
                 continue
-            for event in events(data):
+            for event in told:  # all of them first: an older one is not to be judged by what a newer one has ended
                 self.take(event)
+            for event in told:
                 self._tell(event)
 
     def listen(self, listener: Callable[[AddressEvent | LinkEvent | None], None]) -> Callable[[], None]:
@@ -157,6 +160,21 @@ class Devices:
                 f"`interface` to {master.name}"
             )
         return device
+
+    @staticmethod
+    def _receive(told: socket.socket) -> list[AddressEvent | LinkEvent] | None:
+        """Return what the kernel told, a turn's worth at most; None if some of it is lost."""
+        received: list[AddressEvent | LinkEvent] = []
+        for _ in range(_READS):
+            try:
+                received += events(told.recv(1 << 16))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                return None
+        return received
 
     def _tell(self, event: AddressEvent | LinkEvent | None) -> None:
         for listener in tuple(self._listeners):

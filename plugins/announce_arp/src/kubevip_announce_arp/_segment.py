@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ class Segment:
         self._heard, self._keep_open = heard, keep_open
         self._let_go: list[Callable[[], None]] = []
         self._bucket = TokenBucket(rate, min(rate, _BURST_FRAMES), current_time())
-        self._watched: dict[int, set[IPAddress]] = {ETHERTYPE_ARP: set(), ETHERTYPE_IPV6: set()}
+        self._watched: dict[int, Counter[IPAddress]] = {ETHERTYPE_ARP: Counter(), ETHERTYPE_IPV6: Counter()}
         self._sockets: dict[int, socket.socket] = {}
         self._scope = CancelScope()
 
@@ -81,16 +82,29 @@ class Segment:
         self._scope.cancel()
 
     def watch(self, address: IPAddress) -> None:
-        """Hear of claims of `address` from now on.
+        """Hear of claims of `address` from now on, until it was unwatched as often as it was watched.
 
         :raises OSError: when the kernel refuses.
         """
-        self._change(address, add=True)
+        watched = self._watched[ethertype_of(address)]
+        watched[address] += 1
+        if watched[address] > 1:
+            return
+        try:
+            self._filter(ethertype_of(address))
+        except OSError:
+            del watched[address]
+            raise
 
     def unwatch(self, address: IPAddress) -> None:
-        """Hear of them no more."""
+        """Hear of them no more, unless it was watched more often."""
+        watched = self._watched[ethertype_of(address)]
+        watched[address] -= 1
+        if watched[address] > 0:
+            return
+        del watched[address]
         try:
-            self._change(address, add=False)
+            self._filter(ethertype_of(address))
         except OSError as error:  # it is heard in vain then
             _logger.debug("device=%s: the filter cannot be changed: %s", self.device.name, error)
 
@@ -145,12 +159,11 @@ class Segment:
                 if is_watched or (self._with_marked and claim.mark):
                     self._heard(claim)
 
-    def _change(self, address: IPAddress, *, add: bool) -> None:
-        ethertype = ethertype_of(address)
-        watched = self._watched[ethertype]
-        (watched.add if add else watched.discard)(address)
+    def _filter(self, ethertype: int) -> None:
+        """Have the kernel pass on what is watched. It compiles the filter anew, so none of that in a takeover."""
         if ethertype in self._sockets:
-            attach(self._sockets[ethertype], claims_filter(ethertype, watched, with_marked=self._with_marked))
+            program = claims_filter(ethertype, self._watched[ethertype].keys(), with_marked=self._with_marked)
+            attach(self._sockets[ethertype], program)
 
 
 class Segments(Mapping[str, Segment]):
