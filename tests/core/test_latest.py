@@ -105,3 +105,19 @@ async def test_all_readers_are_woken() -> None:
         await sleep(1)
         cell.set(1)
     assert sorted(woken) == [0, 1, 2, 3, 4]
+
+
+async def test_a_value_that_nobody_waits_for_wakes_nobody() -> None:
+    cell, asked = Latest(0), list[int]()
+
+    def test(value: int) -> bool:
+        asked.append(value)
+        return value == 2
+
+    async with create_task_group() as tg:
+        tg.start_soon(cell.wait_until, test)
+        await sleep(1)
+        cell.set(1)
+        await sleep(1)
+        assert asked == [0, 1]  # by whoever set it, and not again by a reader that was woken in vain
+        cell.set(2)

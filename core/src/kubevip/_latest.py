@@ -23,7 +23,7 @@ class Latest(Generic[T]):
 
     def __init__(self, value: T) -> None:
         self._value = value
-        self._changed = Event()
+        self._waiting: dict[Event, Callable[[T], bool]] = {}
 
     @property
     def value(self) -> T:
@@ -31,22 +31,30 @@ class Latest(Generic[T]):
         return self._value
 
     def set(self, value: T) -> None:
-        """Replace the value and wake all readers; never blocks. An equal value is a change as well."""
+        """Replace the value and wake the readers that wait for it; never blocks. An equal value is a change as well."""
         self._value = value
-        self._changed.set()
-        self._changed = Event()
+        for accepted, test in self._waiting.items():
+            if test(value):
+                accepted.set()
 
     async def wait_until(self, test: Callable[[T], bool]) -> T:
         """Return the value as soon as `test` accepts it.
 
         A checkpoint comes first and nothing is awaited after the accepted test, so the value returned is still the
         value of the cell when the caller goes on. Values that are replaced before the reader runs are not seen.
+
+        :param test: must not raise, wait, or change anything: it is asked by whoever sets a value, so that a value
+            that nobody waits for wakes nobody.
         """
         await checkpoint()
-        while True:
-            if test(self._value):
-                return self._value
-            await self._changed.wait()
+        while not test(self._value):
+            accepted = Event()
+            self._waiting[accepted] = test
+            try:
+                await accepted.wait()
+            finally:
+                del self._waiting[accepted]
+        return self._value
 
     async def wait_for_change(self, seen: object) -> T:
         """Return the value as soon as it is another object than `seen`; at once for a reader that has seen nothing."""

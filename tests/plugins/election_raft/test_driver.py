@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
 from random import Random
@@ -94,7 +94,7 @@ class Rig:
         self.clock.time += 1.0
         self.driver = Driver(self.node, clock=self.clock, disk=self.disk, send=self.send, changed=self.changed)
 
-    def send(self, messages: tuple[Outgoing, ...]) -> None:
+    def send(self, messages: Sequence[Outgoing]) -> None:
         self.sent += [outgoing.message for outgoing in messages]
         self.events += [type(outgoing.message).__name__ for outgoing in messages]
 
@@ -265,7 +265,7 @@ async def test_a_leader_whose_machine_slept_leads_no_more() -> None:
         assert rig.node.state.holdings == {}
 
 
-async def test_heartbeats_put_the_timer_off_before_it_goes_off_in_vain() -> None:
+async def test_heartbeats_put_the_alarm_off_before_it_rings_in_vain() -> None:
     rig = Rig()
     async with rig.running():
         rig.driver.do("fitness", lambda node, now: node.offer((Offer(group="g"),), now))
@@ -277,8 +277,8 @@ async def test_heartbeats_put_the_timer_off_before_it_goes_off_in_vain() -> None
             rig.clock.time += rig.node.timing.heartbeat_seconds
             rig.receive(evolve(HEARTBEAT, round=number))
             await wait_all_tasks_blocked()
-            assert rig.clock.time < rig.driver._sleeping_until <= rig.node.deadline
-            armed.append(rig.driver._timer.deadline)
+            assert rig.clock.time < rig.driver._rings_at <= rig.node.deadline
+            armed.append(rig.driver._rings_at)
     assert 1 < len(set(armed)) < len(armed)  # not at each of them
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from ipaddress import ip_address
 from random import Random
@@ -67,7 +67,7 @@ class Peer:
             self.identity,
             {n: endpoint for n, endpoint in self.endpoints.items() if n != name},
             keyring or Keyring(name, None),
-            receive=lambda sender, message: self.received.append((sender.name, message)),
+            receive=lambda sender, messages: self.received.extend((sender.name, message) for message in messages),
             lost=self.lost.append,
             clock=lambda: 0.0,
             rng=Random(1),
@@ -122,9 +122,10 @@ async def test_what_is_said_in_one_breath_and_what_answers_one_read_is_one_write
             writes.append(len(said))
         return bool(write(connection, data))
 
-    def answer(sender: Process, message: Message) -> None:
-        two.received.append((sender.name, message))
-        two.transport.send(sender.name, MoveResponse(request=len(two.received)))
+    def answer(sender: Process, messages: Sequence[Message]) -> None:
+        answers = [MoveResponse(request=number) for number, _ in enumerate(messages, len(two.received) + 1)]
+        two.received += [(sender.name, message) for message in messages]
+        two.transport.send_all((sender.name, answer) for answer in answers)
 
     two.transport._receive = answer
     async with one.running(), two.running():

@@ -13,29 +13,33 @@ in between.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
 import anyio.lowlevel
-from anyio import CancelScope, CapacityLimiter, Event, create_task_group, current_time, move_on_after, to_thread
+from anyio import CapacityLimiter, Event, create_task_group, to_thread
 
+from kubevip_election_raft._callbacks import Alarm
 from kubevip_election_raft._consensus.node import Node
 from kubevip_election_raft._consensus.ready import Outgoing, Ready, SoftState
 
 logger = logging.getLogger("kubevip.raft")
 
-#: Longest sleep of the timer task; only a member that stands for nothing has no deadline.
-LONGEST_SLEEP_SECONDS = 3600.0
-
-#: The timer is put off when it would go off within so many heartbeats: not at each of them.
+#: The alarm is put off when it would ring within so many heartbeats: not at each of them.
 PUT_OFF = 1.5
 
 #: A save that takes longer than this part of a promise makes votes late.
 LATE_SAVE = 0.5
 
-#: A timer that is later than this part of a heartbeat was kept waiting, and so were others. Timers are in milliseconds.
+#: An alarm that is later than this part of a heartbeat was kept waiting, and so were others. The kernel's timers are in
+#: milliseconds.
 LATE_PART = 0.2
+
+#: A late loop is also a late reader: what arrived meanwhile, which it takes in so many turns, may be the heartbeat that
+#: is missed.
+TURNS_TO_READ = 2
 
 Action = Callable[[Node, float], Ready]
 
@@ -69,7 +73,7 @@ class Driver:
         *,
         clock: Clock,
         disk: Disk,
-        send: Callable[[tuple[Outgoing, ...]], None],
+        send: Callable[[Sequence[Outgoing]], None],
         changed: Callable[[SoftState], None],
     ) -> None:
         """Prepare; nothing happens before `run`.
@@ -82,9 +86,10 @@ class Driver:
         self._inbox: dict[Hashable, Action] = {}
         self._unsaved: Ready | None = None
         self._catches_up = False  # with what waited for the disk
-        self._save_wanted, self._deadline_moved, self._saved = Event(), Event(), Event()
-        self._sleeping_until = 0.0
-        self._timer = CancelScope()  # of that sleep
+        self._save_wanted = Event()
+        self._alarm = Alarm(self._ring)
+        self._rings_at = math.inf
+        self._turns_left = 0  # before a late alarm counts
 
     def do(self, key: Hashable, action: Action) -> None:
         """Put something to the node: now, or when the disk has done its work.
@@ -92,9 +97,14 @@ class Driver:
         :param key: what it is about; it replaces what waits with the same key. There are few: the sender and kind of a
             message, or the name of what happened here.
         """
-        self._inbox[key] = action
-        while self._inbox and self._unsaved is None and not self._catches_up:
-            self._take_oldest()
+        self.do_all([(key, action)])
+
+    def do_all(self, actions: Iterable[tuple[Hashable, Action]]) -> None:
+        """The same for what happened in one moment: what the node has to send because of it leaves together."""
+        if self._unsaved is None and not self._catches_up:
+            self._perform(self._in_turn(actions))
+        else:
+            self._inbox.update(actions)
 
     async def run(self) -> None:
         """Keep time and disk until cancelled.
@@ -104,35 +114,63 @@ class Driver:
         limiter = CapacityLimiter(1)
         async with create_task_group() as tg:
             tg.start_soon(self._save, limiter)
-            tg.start_soon(self._keep_time)
+            self._set_alarm()
+            await self._alarm.run()
 
-    def _take_oldest(self) -> None:
+    def _in_turn(self, actions: Iterable[tuple[Hashable, Action]]) -> Iterator[Action]:
+        """Give each; what comes after one for which the disk has to work waits."""
         if self._clock.has_slept():
             logger.warning("the machine was suspended; leadership ends with it")
-            self._perform(_suspended)
-        if self._inbox and self._unsaved is None:
-            self._perform(self._inbox.pop(next(iter(self._inbox))))
+            yield _suspended
+        for key, action in actions:
+            if self._unsaved is None:
+                yield action
+            else:
+                self._inbox[key] = action
 
-    def _perform(self, action: Action) -> None:
-        ready = action(self.node, self._clock.now())
-        needs_disk = ready.needs_disk
-        if messages := ready.early if needs_disk else ready.early + ready.messages:
+    def _perform(self, actions: Iterable[Action]) -> None:
+        messages: list[Outgoing] = []
+        for action in actions:
+            ready = action(self.node, self._clock.now())
+            messages += ready.early
+            if ready.needs_disk:
+                self._unsaved = ready
+                self._save_wanted.set()
+            else:
+                messages += ready.messages
+        if messages:
             self._send(messages)
-        if needs_disk:
-            self._unsaved = ready
-            self._save_wanted.set()
         self._changed(self.node.state)
-        if self._sleeping_until:
-            self._follow_deadline()
+        self._follow_deadline()
 
     def _follow_deadline(self) -> None:
-        """Have the timer task wake up sooner, or before it would wake up in vain: each heartbeat puts it off."""
-        deadline, now = self.node.deadline, self._clock.now()
-        if deadline < self._sleeping_until:
-            self._deadline_moved.set()
-        elif now < self._sleeping_until < min(deadline, now + PUT_OFF * self.node.timing.heartbeat_seconds):
-            self._timer.deadline = current_time() + min(deadline - now, LONGEST_SLEEP_SECONDS)
-            self._sleeping_until = deadline
+        """Have the alarm ring sooner, or not in vain: each heartbeat puts it off."""
+        deadline = self.node.deadline
+        soon = self._clock.now() + PUT_OFF * self.node.timing.heartbeat_seconds
+        if deadline < self._rings_at or self._rings_at < min(deadline, soon):
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        self._rings_at, self._turns_left = self.node.deadline, 0
+        if self._rings_at < math.inf:  # a member that stands for nothing may have no deadline
+            self._alarm.set(self._rings_at - self._clock.now())
+
+    def _ring(self) -> None:
+        now = self._clock.now()
+        if self._turns_left:
+            self._turns_left -= 1
+        elif now - self._rings_at >= LATE_PART * self.node.timing.heartbeat_seconds:
+            self._turns_left = TURNS_TO_READ
+        if self._turns_left:
+            self._alarm.set(0)
+            return
+        self._rings_at = math.inf
+        if self._unsaved is not None:
+            return  # what is due then is done when the disk has done its work
+        if now >= self.node.deadline:
+            self.do("tick", _tick)
+        else:
+            self._set_alarm()
 
     async def _save(self, limiter: CapacityLimiter) -> None:
         while True:
@@ -148,38 +186,12 @@ class Driver:
             self._unsaved, self._catches_up = None, True
             if ready.messages:
                 self._send(ready.messages)
-            self._perform(partial(_saved, ready))
-            self._saved.set()
+            self._perform([partial(_saved, ready)])
             while self._inbox and self._unsaved is None:
-                self._take_oldest()
+                key = next(iter(self._inbox))
+                self._perform(self._in_turn([(key, self._inbox.pop(key))]))
                 await anyio.lowlevel.checkpoint()
             self._catches_up = False
-
-    async def _keep_time(self) -> None:
-        while True:
-            if self._unsaved is not None:
-                self._saved = Event()
-                await self._saved.wait()
-            deadline = await self._sleep_until_deadline()
-            if self._clock.now() - deadline >= LATE_PART * self.node.timing.heartbeat_seconds:
-                # A late loop is also a late reader: what arrived meanwhile may be the heartbeat that is missed.
-                await anyio.lowlevel.checkpoint()
-                await anyio.lowlevel.checkpoint()
-            if self._unsaved is None and self._clock.now() >= self.node.deadline:
-                self.do("tick", _tick)
-
-    async def _sleep_until_deadline(self) -> float:
-        """Sleep until the deadline, wherever it moves meanwhile; return when it was."""
-        self._deadline_moved = Event()
-        self._sleeping_until = self.node.deadline
-        left = min(self._sleeping_until - self._clock.now(), LONGEST_SLEEP_SECONDS)
-        if left > 0:
-            with move_on_after(left) as self._timer:
-                await self._deadline_moved.wait()
-        else:
-            await anyio.lowlevel.checkpoint()
-        deadline, self._sleeping_until = self._sleeping_until, 0.0
-        return deadline
 
 
 def _tick(node: Node, now: float) -> Ready:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
 from random import Random
 
@@ -200,14 +201,13 @@ class RaftElection:
                 self._withdrawing.add(group)
                 self._tasks.start_soon(self._withdraw, group)
 
-    def receive(self, sender: Process, message: Message) -> None:
-        """Take a message of a peer."""
+    def receive(self, sender: Process, messages: Sequence[Message]) -> None:
+        """Take what a peer said in one breath."""
         assert self._driver is not None  # the transport runs within `run`
-        if isinstance(message, Answer):
-            self._questions.take(message)
-        # of one kind the newest says everything, but for a release, which speaks of its claims only
-        about = message.claims if isinstance(message, Release) else ()
-        self._driver.do((sender.name, type(message), about), lambda node, now: node.step(sender, message, now))
+        for message in messages:
+            if isinstance(message, Answer):
+                self._questions.take(message)
+        self._driver.do_all([(_about(sender, message), partial(_step, sender, message)) for message in messages])
 
     def met(self, sender: Process, introduction: Introduction, source: str) -> None:
         """Take how a member, or somebody who wants to be one, introduced itself."""
@@ -321,6 +321,18 @@ class RaftElection:
         """Return how many groups are held here, or are to be."""
         placed = sum(placement.process == self._process for placement in state.agreed.placements.values())
         return placed + len(state.leaving)
+
+
+def _about(sender: Process, message: Message) -> Hashable:
+    """Return what tells whether a newer message replaces this one, while it waits.
+
+    Of one kind the newest says everything, but for a release, which speaks of its claims only.
+    """
+    return sender.name, type(message), message.claims if isinstance(message, Release) else ()
+
+
+def _step(sender: Process, message: Message, node: Node, now: float) -> Ready:
+    return node.step(sender, message, now)
 
 
 def _record_of(name: str, args: Mapping[str, object]) -> MemberRecord:

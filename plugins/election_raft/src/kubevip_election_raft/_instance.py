@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -163,7 +163,7 @@ async def open_instance(config: RaftConfig, host: Host) -> AsyncGenerator[RaftEl
                 will.address_to(peers)
                 logger.info("members=%s", ",".join(node.members))
 
-        def send(messages: tuple[Outgoing, ...]) -> None:
+        def send(messages: Sequence[Outgoing]) -> None:
             follow_members()
             transport.send_all((outgoing.to, outgoing.message) for outgoing in messages)
 

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 #: A handshake takes two to four thousand bytes a side; nobody is listened to for longer before it is known who it is.
 LARGEST_HANDSHAKE_BYTES = 64 * 1024
 
+_RECORD_BYTES = 16 * 1024  # RFC 8446 5.1, at most
 _TLS_HANDSHAKE, _TLS_ALERT = 0x16, 0x15  # RFC 8446 5.1, first byte of a record
 #: RFC 8446 6.2, fatal protocol_version: what somebody hears who speaks something else. OpenSSL says nothing then.
 _NO_TLS = b"\x15\x03\x03\x00\x02\x02\x46"
@@ -155,13 +156,15 @@ class TlsChannel:
         self._incoming.write(data)
         opened = b""
         try:
-            while more := self._tls.read(65536):
+            while self._incoming.pending or self._tls.pending():  # or else it would raise, at each heartbeat
+                if not (more := self._tls.read(_RECORD_BYTES)):
+                    raise ChannelError("it ended the connection")  # nothing, for ever, is what an end reads as
                 opened += more
         except ssl.SSLWantReadError:
-            return opened
+            pass
         except ssl.SSLError as error:
             raise ChannelError(_problem(error)) from None
-        raise ChannelError("it ended the connection")  # nothing, for ever, is what an end reads as
+        return opened
 
 
 def _problem(error: ssl.SSLError) -> str:

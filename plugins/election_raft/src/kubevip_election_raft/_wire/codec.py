@@ -80,21 +80,25 @@ class Frame:
     epoch: int = field(default=0, validator=COUNT)
 
 
+class Envelope:
+    """What every frame of one sender bears. Written down once, as it is the longer part of a heartbeat."""
+
+    def __init__(self, *, cluster: str, sender: Process, epoch: int = 0) -> None:
+        fields = {"v": VERSION, "c": cluster, "s": sender.name, "i": sender.incarnation, "b": sender.birth}
+        if epoch:
+            fields["e"] = epoch
+        self._head = _JSON_WRITER.encode(fields)[:-1]
+
+    def enclose(self, message: Payload) -> bytes:
+        """Return the bytes of a frame with `message`."""
+        fields = _JSON_WRITER.encode(to_plain(message))
+        body = f'{self._head},"k":"{_KIND_OF[type(message)]}","m":{fields}}}'.encode()
+        return len(body).to_bytes(4, "big") + body
+
+
 def encode(frame: Frame) -> bytes:
     """Return the bytes of a frame."""
-    envelope = {
-        "v": VERSION,
-        "c": frame.cluster,
-        "s": frame.sender.name,
-        "i": frame.sender.incarnation,
-        "b": frame.sender.birth,
-        "k": _KIND_OF[type(frame.message)],
-        "m": to_plain(frame.message),
-    }
-    if frame.epoch:
-        envelope["e"] = frame.epoch
-    body = _JSON_WRITER.encode(envelope).encode()
-    return len(body).to_bytes(4, "big") + body
+    return Envelope(cluster=frame.cluster, sender=frame.sender, epoch=frame.epoch).enclose(frame.message)
 
 
 class Decoder:

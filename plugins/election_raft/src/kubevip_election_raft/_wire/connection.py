@@ -92,14 +92,21 @@ class Connection:
                 return opened
         while True:
             await wait_readable(self.socket)
-            try:
-                data = self.socket.recv(_CHUNK_BYTES)
-            except BlockingIOError:
-                continue
-            if not data:
-                return b""
-            if opened := self._channel.open(data):
-                return opened
+            said = self.take()
+            if said is not None:
+                return said
+
+    def take(self) -> bytes | None:
+        """Return the same, if it is there; None when nothing that makes sense has arrived yet. After `read` only.
+
+        :raises ChannelError: as `read`.
+        :raises OSError: as `read`.
+        """
+        try:
+            data = self.socket.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return None
+        return self._channel.open(data) or None if data else b""
 
     def hang_up(self) -> None:
         """End it; whoever reads it then meets its end. Harmless when the peer has reset it already (ENOTCONN)."""

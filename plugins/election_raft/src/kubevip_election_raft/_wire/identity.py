@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from attrs import frozen
 
 from kubevip_election_raft._consensus.entries import Process
-from kubevip_election_raft._wire.codec import Frame, Payload, encode
+from kubevip_election_raft._wire.codec import Envelope, Payload
 from kubevip_election_raft._wire.sockets import Endpoint
 
 
@@ -21,4 +23,8 @@ class Identity:
 
     def encode(self, message: Payload) -> bytes:
         """Return the bytes of a frame of this member."""
-        return encode(Frame(cluster=self.cluster, sender=self.process, message=message, epoch=self.epoch))
+        return self._envelope.enclose(message)
+
+    @cached_property
+    def _envelope(self) -> Envelope:
+        return Envelope(cluster=self.cluster, sender=self.process, epoch=self.epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from anyio import wait_readable
 
@@ -21,12 +21,12 @@ class Mourner:
     """Tells peers how to believe that this process is dead, and believes it of theirs."""
 
     def __init__(
-        self, seal: str, *, receive: Callable[[Process, Message], None], refuse: Callable[[str, str], None]
+        self, seal: str, *, receive: Callable[[Process, Sequence[Message]], None], refuse: Callable[[str, str], None]
     ) -> None:
         """Prepare.
 
         :param seal: of this process.
-        :param receive: called with the process that is dead, and a Goodbye.
+        :param receive: called with the process that is dead, and its Goodbye.
         :param refuse: called with the address of whoever said something that is not believed, and what is wrong.
         """
         self._seal, self._receive, self._refuse = seal, receive, refuse
@@ -59,6 +59,6 @@ class Mourner:
             self._refuse(source, "a goodbye that nobody has to believe")
             return True
         logger.info("dead peer=%s incarnation=%d: its keeper says so", process.name, process.incarnation)
-        self._receive(process, Goodbye())
+        self._receive(process, (Goodbye(),))
         accepted.send(HEARD)
         return True

@@ -16,12 +16,13 @@ from __future__ import annotations
 import logging
 import math
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from anyio import CapacityLimiter, create_task_group, move_on_after, sleep, to_thread, wait_readable
 from anyio.abc import TaskGroup
 
+from kubevip_election_raft._callbacks import call_when_readable
 from kubevip_election_raft._consensus.messages import Introduction, Message, Process
 from kubevip_election_raft._tls.channel import ChannelError
 from kubevip_election_raft._tls.keyring import Keyring
@@ -72,7 +73,7 @@ class Transport:
         peers: Mapping[str, Endpoint],
         keyring: Keyring,
         *,
-        receive: Callable[[Process, Message], None],
+        receive: Callable[[Process, Sequence[Message]], None],
         lost: Callable[[str], None],
         clock: Callable[[], float],
         rng: Random,
@@ -84,7 +85,7 @@ class Transport:
     ) -> None:
         """Prepare; nothing is opened yet.
 
-        :param receive: called with every message of a peer, in the order of its connection.
+        :param receive: called with the messages of a peer that came in one breath, in the order of its connection.
         :param lost: called when a connection from or to a peer ended that had worked.
         :param digest: names the configuration that runs here now; peers are told.
         :param superseded: called with the name of a peer and its epoch when that is later than the one of here.
@@ -102,7 +103,6 @@ class Transport:
         self._doorway = Doorway(_addresses(peers), clock)
         self._mourner = Mourner(seal, receive=receive, refuse=self._doorway.refuse)
         self._tasks: TaskGroup | None = None
-        self._held_back: dict[str, list[tuple[type, bytes]]] | None = None  # while frames of one read are taken
 
     @property
     def refused_count(self) -> int:
@@ -125,16 +125,12 @@ class Transport:
     def send_all(self, messages: Iterable[tuple[str, Payload]]) -> None:
         """Send messages; one that goes to several peers is encoded once. To who is no peer any more nothing is sent."""
         encoded: dict[int, bytes] = {}
-        frames: dict[str, list[tuple[type, bytes]]] = {} if self._held_back is None else self._held_back
+        frames: dict[str, list[tuple[type, bytes]]] = {}
         for to, message in messages:
             data = encoded.get(id(message))
             if data is None:
                 data = encoded[id(message)] = self._identity.encode(message)
             frames.setdefault(to, []).append((type(message), data))
-        if self._held_back is None:
-            self._send_frames(frames)
-
-    def _send_frames(self, frames: Mapping[str, list[tuple[type, bytes]]]) -> None:
         for to, those in frames.items():
             if (link := self.links.get(to)) is not None:
                 link.send(*those)
@@ -308,14 +304,18 @@ class Transport:
         if (link := self.links.get(sender.name)) is not None:
             link.knock()  # it is there
         self._heard_at[sender.name] = self._clock()
-        try:
-            while True:
-                self._take(sender, frames)
-                data = await connection.read()
-                if not data:
-                    break
+
+        def take() -> bool:
+            """Take what the peer says now; return whether it has ended the connection."""
+            data = connection.take()
+            if data:
                 self._heard_at[sender.name] = self._clock()
-                frames = decoder.feed(data)
+                self._take(sender, decoder.feed(data))
+            return data == b""
+
+        try:
+            self._take(sender, frames)
+            await call_when_readable(connection.socket, take)
         except OSError:
             pass  # the same as its end
         except (ChannelError, FrameError) as error:
@@ -326,25 +326,31 @@ class Transport:
                 self._lost(sender.name)
 
     def _take(self, sender: Process, frames: list[Frame]) -> None:
-        held_back = self._held_back = {}
+        messages: list[Message] = []
         try:
             for frame in frames:
-                self._take_frame(sender, frame)
+                if (message := self._message_of(sender, frame)) is not None:
+                    messages.append(message)
         finally:
-            self._held_back = None
-            self._send_frames(held_back)
+            if messages:
+                self._receive(sender, messages)
 
-    def _take_frame(self, sender: Process, frame: Frame) -> None:
+    def _message_of(self, sender: Process, frame: Frame) -> Message | None:
+        """Return the message, unless it is one between transports.
+
+        :raises FrameError: when it is not one of `sender`.
+        """
         identity = self._identity
         is_sender = frame.sender is sender or frame.sender == sender  # nearly always the same object
         if not is_sender or frame.cluster != identity.cluster or frame.epoch != identity.epoch:
             raise FrameError(f"a frame of {frame.sender} on a connection of {sender}")
-        if isinstance(frame.message, Ping):
+        message = frame.message
+        if isinstance(message, Ping):
             if (link := self.links.get(sender.name)) is not None:
-                link.config = frame.message.config
-            self._mourner.learn(sender, frame.message)
-        elif not isinstance(frame.message, Hello | Welcome):
-            self._receive(sender, frame.message)
+                link.config = message.config
+            self._mourner.learn(sender, message)
+            return None
+        return None if isinstance(message, Hello | Welcome) else message
 
     # Both
 
