@@ -114,7 +114,28 @@ def test_an_entry_that_is_not_right_is_refused_alone(change: dict[str, object], 
 def test_of_two_entries_with_one_uid_the_first_counts() -> None:
     entries = read_entries(config_map([WEB, {**WEB, "port": 443}]))
     assert [wish.ports[0].number for wish in entries.wishes.values()] == [80]
-    assert [problem.message for problem in entries.problems] == ["u1 is listed already; this one is left out"]
+    (problem,) = entries.problems
+    assert str(problem) == (
+        'ConfigMap shop/plndr: data.plndr-services.services[1]: services[0] (shop/web) has the uid "u1" already; this '
+        "one, for port 443/TCP, is left out: remove one of them, or give it a uid of its own"
+    )
+
+
+@pytest.mark.parametrize("uid", ["u1", "u2", ""])
+def test_of_two_entries_for_one_port_of_a_service_the_first_goes_on_and_both_are_named(uid: str) -> None:
+    entries = read_entries(config_map([WEB, {**WEB, "uid": uid, "vip": "192.168.0.81"}]))
+    assert [str(wish.addresses[0]) for wish in entries.wishes.values()] == ["192.168.0.80"]
+    (problem,) = entries.problems
+    assert str(problem) == (
+        "ConfigMap shop/plndr: data.plndr-services.services[1]: services[0] (shop/web) leads 192.168.0.80 to port "
+        "80/TCP of this Service already; this one, for 192.168.0.81, is left out: remove one of them, or give it "
+        "another port"
+    )
+
+
+def test_a_service_may_have_an_entry_of_each_family_for_a_port() -> None:
+    entries = read_entries(config_map([WEB, {**WEB, "uid": "u2", "vip": "2001:db8::80"}]))
+    assert (list(entries.wishes), entries.problems) == (["u1", "u2"], ())
 
 
 def test_the_service_tells_the_name_of_the_port() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.plugins.source_k8s.objects import endpoint_slice, service
 
 from kubevip import Backend, Group, Instance, Kind, LoadBalancer, Section, VirtualIP
 from kubevip_source_k8s._endpoints import all_of, endpoints_of_slice
+from kubevip_source_k8s._entries import read_entries
 from kubevip_source_k8s._services import Rules, wish_of
 from kubevip_source_k8s._translation import Terms, Translation, Translator
 
@@ -124,10 +126,28 @@ def test_services_of_one_namespace_share_an_address_on_different_ports() -> None
 def test_a_port_that_is_taken_is_refused_to_the_younger_service() -> None:
     cluster = Cluster(service("young", created="2026-11-23T00:00:00Z"), service())
     assert list(cluster.balancers) == ["shop/web:80/tcp"]
-    assert cluster.problems == ["Service shop/young: 192.168.0.80: shop/web has port 80/TCP of it"]
+    assert cluster.problems == [
+        "Service shop/young: 192.168.0.80: shop/web has port 80/TCP of it; choose another port or address"
+    ]
     cluster.remove("web")
     assert list(cluster.balancers) == ["shop/young:80/tcp"]
     assert cluster.problems == []
+
+
+def test_an_entry_of_a_config_map_that_is_refused_is_named_and_so_is_who_has_what_it_wants() -> None:
+    entries = [
+        {"vip": "192.168.0.80", "port": 80, "uid": uid, "serviceName": name} for uid, name in (("u1", "a"), ("u2", "b"))
+    ]
+    data = {"plndr-services": json.dumps({"services": entries})}
+    cluster = Cluster()
+    cluster.translator.set_wishes(
+        dict(read_entries({"metadata": {"namespace": "shop", "name": "plndr"}, "data": data}).wishes)
+    )
+    assert list(cluster.balancers) == ["shop/a:80/tcp"]
+    assert cluster.problems == [
+        "ConfigMap shop/plndr: data.plndr-services.services[1]: 192.168.0.80: services[0] (shop/a) has port 80/TCP of "
+        "it; choose another port or address"
+    ]
 
 
 def test_a_namespace_cannot_take_an_address_of_another() -> None:

@@ -56,6 +56,7 @@ def read_entries(config_map: JsonObject, permitted: Sequence[Network] = ()) -> E
     if written is None or written == "":
         return Entries(wishes={})
     wishes: dict[str, Wish] = {}
+    listed: dict[tuple[object, ...], Wish] = {}
     problems: list[Problem] = []
     refused: set[str] = set()
     for index, entry in enumerate(_listed(written, places)):
@@ -66,9 +67,10 @@ def read_entries(config_map: JsonObject, permitted: Sequence[Network] = ()) -> E
             if key := _key(entry):
                 refused.add(key)
             continue
-        if wishes.setdefault(key := _key(entry), wish) is not wish:
-            message = f"{key} is listed already; this one is left out"
-            problems.append(places.problem(message, "data", SERVICES_KEY, "services", index))
+        if why := _repetition(key := _key(entry), wish, wishes, listed):
+            problems.append(wish.places.problem(why))
+            continue
+        wishes[key] = listed[_listener(wish)] = wish
     return Entries(wishes=wishes, problems=tuple(problems), refused=frozenset(refused - wishes.keys()))
 
 
@@ -96,6 +98,28 @@ def _key(entry: JsonObject) -> str:
     return text(entry, "uid") or (f"{name}:{entry.get('port')}" if name else "")
 
 
+def _repetition(key: str, wish: Wish, wishes: Mapping[str, Wish], listed: Mapping[tuple[object, ...], Wish]) -> str:
+    """Return what an entry repeats of an earlier one, which counts, and what to do; "" if it is new."""
+    (port,) = wish.ports
+    if (other := listed.get(_listener(wish))) is not None:
+        (address,) = other.addresses
+        return (
+            f"{other.label} leads {address} to port {port.number}/{port.protocol} of this Service already; this one, "
+            f"for {wish.addresses[0]}, is left out: remove one of them, or give it another port"
+        )
+    if (other := wishes.get(key)) is not None:
+        return (
+            f'{other.label} has the uid "{key}" already; this one, for port {port.number}/{port.protocol}, is left '
+            "out: remove one of them, or give it a uid of its own"
+        )
+    return ""
+
+
+def _listener(wish: Wish) -> tuple[object, ...]:
+    """Return what no two entries may have in common: they would be one listener."""
+    return (wish.service, wish.ports, wish.addresses[0].version)
+
+
 def _wish(entry: JsonObject, namespace: str, owner: str, index: int, permitted: Sequence[Network]) -> Wish:
     name, port, protocol = text(entry, "serviceName"), entry.get("port"), text(entry, "type").upper() or "TCP"
     if not name:
@@ -110,6 +134,8 @@ def _wish(entry: JsonObject, namespace: str, owner: str, index: int, permitted: 
         raise ValueError(f"{name}: vip: {error}") from None
     return Wish(
         owner=owner,
+        path=("data", SERVICES_KEY, "services", index),
+        ports_at=("port",),
         service=(namespace, name),
         addresses=(address,),
         ports=(ServicePort(number=port, protocol=protocol),),

@@ -15,7 +15,6 @@ from attrs import field, frozen
 from kubevip import Desired, Group, LoadBalancer, PersistentMap, VirtualIP
 from kubevip_source_k8s._endpoints import active, backends_of
 from kubevip_source_k8s._parts import Parts
-from kubevip_source_k8s._wish import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -244,7 +243,7 @@ class Translator:
                 refused[key] = wish.places.problem(f"{address}: {why}")
                 continue
             sharers.append(key)
-            taken.update({(port.number, port.protocol): wish.name for port in wish.ports})
+            taken.update({(port.number, port.protocol): wish.label for port in wish.ports})
         granted = [self._wishes[key] for key in sharers]
         only_local = any(wish.only_local for wish in granted)
         group = (
@@ -269,12 +268,12 @@ class Translator:
     def _obstacle(self, wish: Wish, first: Wish, taken: Mapping[tuple[int, str], str]) -> str:
         """Return why `wish` cannot share the address of `first`; "" if it can."""
         if wish.service[0] != first.service[0]:
-            return f"{first.name} has it, of another namespace"
+            return f"{first.label} has it, of another namespace"
         if wish.interface != first.interface:
-            return f"{first.name} has it on interface {first.interface}; Services that share an address share that"
+            return f"{first.label} has it on interface {first.interface}; Services that share an address share that"
         for port in wish.ports:
             if (other := taken.get((port.number, port.protocol))) is not None:
-                return f"{other} has port {port.number}/{port.protocol} of it"
+                return f"{other} has port {port.number}/{port.protocol} of it; choose another port or address"
         return ""
 
     def _local(self, wish: Wish) -> tuple[Endpoint, ...]:
@@ -309,7 +308,7 @@ class Translator:
         for port in wish.ports:
             backends, why = backends_of(endpoints, port, version)
             if why:
-                problems.append(wish.places.problem(why, "spec", "ports"))
+                problems.append(wish.places.problem(why, *wish.ports_at))
             protocol = port.protocol.lower()
             yield LoadBalancer(
                 name=f"{wish.name}:{port.number}/{protocol}{'6' if version == 6 else ''}",
@@ -318,7 +317,7 @@ class Translator:
                 port=port.number,
                 bind_to=bind_to,
                 backends=backends,
-                places=places_of(wish.owner),
+                places=wish.places,
             )
 
 

@@ -19,10 +19,13 @@ class Wish:
     """Addresses, and ports on them that lead to the endpoints of `service`.
 
     `rank` orders those that ask for the same address: the smallest gets it. `owner` is how problems name the object,
-    "Service shop/web". `only_local`: only a node that has an endpoint of its own may hold the addresses.
+    "Service shop/web"; `path` is where in it this is asked for, and `ports_at` where below that the ports are named.
+    `only_local`: only a node that has an endpoint of its own may hold the addresses.
     """
 
     owner: str
+    path: tuple[str | int, ...] = ()
+    ports_at: tuple[str, ...] = ("spec", "ports")
     service: Key
     addresses: tuple[IPAddress, ...] = ()
     ports: tuple[ServicePort, ...] = ()
@@ -37,11 +40,16 @@ class Wish:
         return "/".join(self.service)
 
     @property
+    def label(self) -> str:
+        """The name; with where it is, when it is one of several in an object: "services[0] (shop/web)"."""
+        return f"{self.path[-2]}[{self.path[-1]}] ({self.name})" if self.path else self.name
+
+    @property
     def places(self) -> Places:
         """Where it is written."""
-        return places_of(self.owner)
+        return places_of(self.owner, self.path)
 
 
-def places_of(owner: str) -> Places:
-    """Return the places of an object of the cluster: there are no lines, but paths."""
-    return Places(root=Place(file=owner))
+def places_of(owner: str, path: tuple[str | int, ...] = ()) -> Places:
+    """Return the places of an object of the cluster, or of what is at `path` in it: there are no lines, but paths."""
+    return Places(root=Place(file=owner, path=path))
