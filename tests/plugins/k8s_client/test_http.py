@@ -198,6 +198,29 @@ async def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
         await ask(kubeconfig(tmp_path, 1))
 
 
+async def test_who_waits_for_a_server_hears_of_it_when_another_is_answered_again(tmp_path: Path) -> None:
+    """Two parts of kubevip with a connection each: an election and a source."""
+    heard = anyio.Event()
+    async with serving(answer(503, {}), answer(503, {}), answer(200, {"ok": 1})) as server:
+        access = Access(kubeconfig=kubeconfig(tmp_path, server.port))
+        async with open_api(access) as one, open_api(access) as other, anyio.create_task_group() as tg:
+
+            async def wait() -> None:
+                await other.recovered()
+                heard.set()
+
+            with pytest.raises(ServerError):
+                await other.request("GET", "/x", timeout_seconds=5)
+            tg.start_soon(wait)
+            with pytest.raises(ServerError):
+                await one.request("GET", "/x", timeout_seconds=5)
+            await checkpoint()
+            assert not heard.is_set()
+            await one.request("GET", "/x", timeout_seconds=5)
+            with anyio.fail_after(5):
+                await heard.wait()
+
+
 async def test_an_answer_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_http, "MOST_ANSWER_BYTES", 1000)
     async with serving(answer(200, b" " * 5000)) as server:

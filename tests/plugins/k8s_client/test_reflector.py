@@ -7,10 +7,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
+from anyio import Event, create_task_group, current_time, move_on_after, sleep, sleep_forever
 from anyio.lowlevel import checkpoint
 
-from kubevip_k8s import CONFIG_MAPS, Forbidden, Gone, Reflector, ServerError, TimedOut, TooManyRequests
+from kubevip_k8s import CONFIG_MAPS, Forbidden, Gone, Reflector, ServerError, TimedOut, TooManyRequests, Unreachable
 from kubevip_k8s._reflector import SLICE_CHANGES
 
 if TYPE_CHECKING:
@@ -184,6 +184,80 @@ async def test_no_failure_makes_a_busy_loop(play: Sequence[object]) -> None:
     await follow(script, 600)
     assert len(script.asked) < 45
     assert script.asked[-1][0] - script.asked[0][0] > 500
+
+
+async def test_a_watch_of_a_kind_that_never_changes_is_no_trouble_and_opened_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server sends no bookmarks of a kind of which nothing has changed since it started."""
+    script = Script((75.0, TimedOut("nothing for 75 s")))
+    reflector, told = await follow(script, 620)
+    assert (reflector.problem, caplog.messages) == ("", [])
+    assert [round(at - script.asked[0][0]) for at, _ in script.asked[1:]] == [75 * turn for turn in range(9)]
+    assert told == [("added", "a")]
+
+
+async def test_a_watch_that_is_dead_is_told_when_it_cannot_be_opened_again() -> None:
+    script = Script((75.0, TimedOut("nothing for 75 s")), (Unreachable("no route to host"),))
+    reflector, _ = await follow(script, 80)
+    assert reflector.problem == "no route to host"
+
+
+class SharedScript(Script):
+    """An API that others ask as well: `again` is set when they are answered again."""
+
+    def __init__(self, *watches: Sequence[object]) -> None:
+        super().__init__(*watches)
+        self.again = Event()
+
+    async def recovered(self) -> None:
+        await self.again.wait()
+
+    def recover(self) -> None:
+        self.again.set()
+        self.again = Event()
+
+    def asked_since(self, at: float) -> list[float]:
+        return [asked_at - at for asked_at, _ in self.asked if asked_at > at]
+
+
+@asynccontextmanager
+async def following_after(script: SharedScript, seconds: float) -> AsyncGenerator[float]:
+    """Follow `script` for so long, and further while the body runs, which is given the time of now."""
+    reflector = Reflector(script, CONFIG_MAPS, keep=whole, rng=Random(1))  # type: ignore[arg-type] # as above
+    async with create_task_group() as tg:
+        tg.start_soon(reflector.run, lambda changes: None)
+        await sleep(seconds)
+        yield current_time()
+        tg.cancel_scope.cancel()
+
+
+async def test_who_waits_in_an_outage_goes_on_when_others_are_answered_again() -> None:
+    script = SharedScript((Unreachable("connection refused"),))
+    async with following_after(script, 200) as now:
+        script.recover()
+        await sleep(1.1)
+        assert len(script.asked_since(now)) == 1
+
+
+async def test_who_alone_is_not_answered_is_woken_once_in_half_a_minute() -> None:
+    """Else the pauses of one that fails for a reason of its own were as short as those of who is answered."""
+    script = SharedScript((Unreachable("cut off by a proxy"),))
+    async with following_after(script, 200) as now:
+        for _ in range(600):
+            script.recover()
+            await sleep(0.5)
+        assert len(script.asked_since(now)) <= 2 * 300 / 15
+        assert len(script.asked_since(now)) >= 300 / 31
+
+
+async def test_who_was_refused_is_not_woken_by_what_others_are_answered() -> None:
+    script = SharedScript((Forbidden(403, "Forbidden", "may not watch"),))
+    async with following_after(script, 200) as now:
+        before = script.asked_since(now)
+        script.recover()
+        await sleep(1.1)
+        assert script.asked_since(now) == before
 
 
 async def test_it_says_why_it_does_not_follow_until_it_does() -> None:

@@ -21,7 +21,7 @@ from anyio import sleep
 from kubevip_election_k8s._clock import Clock
 from kubevip_election_k8s._record import name_of, version_of
 from kubevip_election_k8s._timing import Timing
-from kubevip_k8s import LEASES, Api, ApiError, JsonObject, ServerError, error_of_event
+from kubevip_k8s import LEASES, Api, ApiError, JsonObject, ServerError, TimedOut, error_of_event
 
 logger = logging.getLogger("kubevip.lease")
 
@@ -105,13 +105,17 @@ class LeaseWatch:
             "resourceVersion": version,
             "timeoutSeconds": str(int(WATCH_SECONDS * self._rng.uniform(1, 2))),
         }
-        # A Lease that is held changes each retry period, so a watch that is silent for longer than one lasts is dead.
+        # A Lease that is held changes each retry period. More silence is a watch that is dead, or nobody holds any: a
+        # list tells which, and is no trouble before it fails.
         async with self._api.watch(self._path, query=query, idle_seconds=2.0 * self._timing.lease_seconds) as events:
-            async for event in events:
-                lease = event.get("object")
-                if not isinstance(lease, dict):
-                    raise ServerError(500, "", "an event of the watch has no object")
-                self._take(str(event.get("type")), cast("JsonObject", lease))
+            try:
+                async for event in events:
+                    lease = event.get("object")
+                    if not isinstance(lease, dict):
+                        raise ServerError(500, "", "an event of the watch has no object")
+                    self._take(str(event.get("type")), cast("JsonObject", lease))
+            except TimedOut as error:
+                logger.debug("%s: listing again: %s", self._path, error)
 
     def _take(self, kind: str, lease: JsonObject) -> None:
         if kind == "ERROR":

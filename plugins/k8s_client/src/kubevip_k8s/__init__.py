@@ -24,6 +24,7 @@ from kubevip_k8s._errors import (
 )
 from kubevip_k8s._http import HttpApi, open_api
 from kubevip_k8s._json import as_mapping, as_sequence, as_text
+from kubevip_k8s._reachability import SupportsRecovery
 from kubevip_k8s._reflection import Change, ChangeKind, Key
 from kubevip_k8s._reflector import Reflector
 from kubevip_k8s._resources import (
@@ -74,6 +75,7 @@ __all__ = [
     "Resource",
     "ServerError",
     "SupportsCredentials",
+    "SupportsRecovery",
     "TimedOut",
     "TooManyRequests",
     "Unauthorized",

@@ -10,12 +10,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from anyio import current_time
+from anyio import current_time, sleep_forever
 
 from kubevip_k8s._access import Access, Credentials, SupportsCredentials
 from kubevip_k8s._api import JSON, NO_QUERY, Api, JsonObject
 from kubevip_k8s._errors import ApiError, Forbidden, NoAccess
 from kubevip_k8s._http import open_api
+from kubevip_k8s._reachability import SupportsRecovery
 
 SERVER, SERVER_NAME = "https://127.0.0.1:6443", "kubernetes"
 
@@ -128,6 +129,14 @@ class _ControlPlaneApi:
                 yield events
                 return
         raise _told(failures)
+
+    async def recovered(self) -> None:
+        """Return when the server answers again; see `SupportsRecovery`. It is one, whoever this node is there."""
+        for api in self._apis:
+            if isinstance(api, SupportsCredentials) and isinstance(api, SupportsRecovery) and api.credentials:
+                await api.recovered()
+                return
+        await sleep_forever()
 
     @property
     def credentials(self) -> Credentials | None:

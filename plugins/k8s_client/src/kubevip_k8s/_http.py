@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: An answer is a page of a list at most. An event is one object: etcd stores 1.5 MiB of it, JSON may be longer.
 MOST_ANSWER_BYTES, MOST_EVENT_BYTES, MOST_REFUSAL_BYTES = 64 * 2**20, 8 * 2**20, 2**20
 _CHUNK_BYTES = 2**16
+#: A watch is accepted at once by whoever can; it may have to wait for a list that the server makes of etcd first.
+ACCEPT_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -58,6 +60,10 @@ class HttpApi:
         """Those in use now; None before they were read."""
         return self._sessions.credentials
 
+    async def recovered(self) -> None:
+        """Return when the server answers again; see `SupportsRecovery`."""
+        await self._sessions.recovered()
+
     async def request(
         self,
         method: str,
@@ -78,6 +84,7 @@ class HttpApi:
                     text = await _read_whole(what, response, MOST_ANSWER_BYTES)
                     return _decoded(what, text) if each is None else await _taken_apart(what, text, each)
         except TimeoutError:
+            self._sessions.note(is_answered=False)
             raise TimedOut(f"{what}: no whole answer within {round(timeout_seconds, 1):g} s") from None
 
     @asynccontextmanager
@@ -88,12 +95,13 @@ class HttpApi:
         what = f"watch {path}"
         async with AsyncExitStack() as stack:
             try:
-                with fail_after(idle_seconds):
+                with fail_after(min(idle_seconds, ACCEPT_SECONDS)):
                     response = await stack.enter_async_context(
                         self._asked("GET", path, {**query, "watch": "true"}, None, JSON)
                     )
             except TimeoutError:
-                raise TimedOut(f"{what}: not accepted within {idle_seconds:g} s") from None
+                self._sessions.note(is_answered=False)
+                raise TimedOut(f"{what}: not accepted within {min(idle_seconds, ACCEPT_SECONDS):g} s") from None
             yield _Events(what, response, idle_seconds)
 
     @asynccontextmanager
@@ -110,17 +118,22 @@ class HttpApi:
             headers["Content-Type"] = content_type
         what = f"{method} {credentials.server}{path}"
         async with session.used():
-            with _translated(what):
-                response = await session.http.request(
-                    method,
-                    credentials.server + path,
-                    params=dict(query),
-                    data=data,
-                    headers=headers,
-                    allow_redirects=False,  # credentials go to nobody else
-                    server_hostname=credentials.tls_server_name,
-                    proxy=credentials.proxy,
-                )
+            try:
+                with _translated(what):
+                    response = await session.http.request(
+                        method,
+                        credentials.server + path,
+                        params=dict(query),
+                        data=data,
+                        headers=headers,
+                        allow_redirects=False,  # credentials go to nobody else
+                        server_hostname=credentials.tls_server_name,
+                        proxy=credentials.proxy,
+                    )
+            except Unreachable:
+                self._sessions.note(is_answered=False)
+                raise
+            self._sessions.note(is_answered=response.status < 500)
             try:
                 if not 200 <= response.status < 300:
                     await self._refuse(what, response)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Generic
 
-from anyio import current_time, sleep
+from anyio import current_time, move_on_at, sleep
 from anyio.lowlevel import checkpoint
 
 from kubevip import Latest
-from kubevip_k8s._errors import ApiError, Gone, TooManyRequests
+from kubevip_k8s._errors import ApiError, Gone, ServerError, TimedOut, TooManyRequests, Unreachable
+from kubevip_k8s._reachability import SupportsRecovery
 from kubevip_k8s._reflection import Change, KeptT, Key, Reflection
 
 if TYPE_CHECKING:
@@ -23,12 +25,15 @@ log = logging.getLogger("kubevip.k8s")
 
 PAGE_OBJECTS = 500
 LIST_SECONDS = 30.0
-#: The server sends a bookmark about once a minute: more silence than this is a connection that is dead.
+#: The server sends a bookmark about once a minute, but none of a kind of which nothing has changed since it started. So
+#: more silence than this may be a connection that is dead, or nothing: the watch is opened again, which tells.
 IDLE_SECONDS = 75.0
 #: A watch is asked to end after this time up to twice as long, so that watches of many nodes do not begin together.
 WATCH_SECONDS = 300.0
 #: The first and the longest pause after a failure, each jittered to between half of it and the whole.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
+#: When a server answers again, whoever waits goes on within this time, each at another moment.
+RECOVERY_SECONDS = 1.0
 #: A watch that ended in good order before this time counts as a failure, or it would be opened hundreds of times a
 #: second where something in between closes it at once.
 SHORTEST_WATCH_SECONDS = 1.0
@@ -66,6 +71,7 @@ class Reflector(Generic[KeptT]):
         self._selectors = {key: text for key, text in selectors.items() if text}
         self._reflection = Reflection(keep)
         self._pause = FIRST_PAUSE_SECONDS
+        self._woken_at = -math.inf
 
     @property
     def objects(self) -> Mapping[Key, KeptT]:
@@ -79,7 +85,7 @@ class Reflector(Generic[KeptT]):
         with each change that a watch tells; `objects` has it already.
         """
         while True:
-            began = current_time()
+            began, is_outage = current_time(), False
             try:
                 if self._reflection.version is None:
                     await self._list(on_changes)
@@ -91,13 +97,13 @@ class Reflector(Generic[KeptT]):
             except ApiError as error:
                 if not self.problem:
                     log.warning("%s cannot be followed: %s", self._path, error)
-                self.problem = str(error)
+                self.problem, is_outage = str(error), isinstance(error, Unreachable | ServerError)
                 pause = self._next_pause()
                 if isinstance(error, TooManyRequests) and error.retry_after_seconds is not None:
                     pause = max(pause, error.retry_after_seconds)
             else:
                 pause = 0.0 if current_time() - began >= SHORTEST_WATCH_SECONDS else self._next_pause()
-            await sleep(pause)
+            await self._wait(pause, is_outage=is_outage)
 
     async def _list(self, on_changes: Callable[[Sequence[Change[KeptT]]], None]) -> None:
         self._reflection.begin_list()
@@ -133,12 +139,30 @@ class Reflector(Generic[KeptT]):
             if self.problem:
                 log.info("%s is followed again", self._path)
             self.problem = ""
-            async for event in events:
-                change = self._reflection.take_event(event)
-                self._is_well()
-                if change is not None:
-                    on_changes((change,))
-                    await checkpoint()  # events that have come together need not be waited for
+            try:
+                async for event in events:
+                    change = self._reflection.take_event(event)
+                    self._is_well()
+                    if change is not None:
+                        on_changes((change,))
+                        await checkpoint()  # events that have come together need not be waited for
+            except TimedOut as error:
+                log.debug("%s: watching again: %s", self._path, error)
+
+    async def _wait(self, seconds: float, *, is_outage: bool) -> None:
+        """Wait that long; after an outage less, when the server answers others again.
+
+        That happens once in the longest pause at most: it may be that this one alone is not answered.
+        """
+        if not is_outage or not isinstance(self._api, SupportsRecovery):
+            await sleep(seconds)
+            return
+        end = current_time() + seconds
+        with move_on_at(end):
+            await sleep(max(0.0, self._woken_at + LONGEST_PAUSE_SECONDS - current_time()))
+            await self._api.recovered()
+            self._woken_at = current_time()
+            await sleep(RECOVERY_SECONDS * self._rng.random())
 
     def _is_well(self) -> None:
         self.problem, self._pause = "", FIRST_PAUSE_SECONDS

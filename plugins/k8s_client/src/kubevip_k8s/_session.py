@@ -7,12 +7,13 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Event, current_time, move_on_after
+from anyio import CancelScope, Event, current_time, move_on_after, sleep_forever
 from anyio.lowlevel import checkpoint
 from attrs import define
 
 from kubevip_k8s._credentials import read_credentials
 from kubevip_k8s._errors import NoAccess
+from kubevip_k8s._reachability import reachability_of
 
 if TYPE_CHECKING:
     import ssl
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from kubevip_k8s._access import Access, Credentials
+    from kubevip_k8s._reachability import Reachability
 
 logger = logging.getLogger("kubevip.k8s")
 
@@ -41,6 +43,7 @@ class Session:
 
     credentials: Credentials
     http: aiohttp.ClientSession
+    reachability: Reachability
     _users: int = 0
     _is_replaced: bool = False
 
@@ -88,10 +91,22 @@ class Sessions:
             raise NoAccess(*self._error.args)
         return self._session
 
+    async def recovered(self) -> None:
+        """Return when the server answers again; see `SupportsRecovery`. Without credentials it is not known which."""
+        if self._session is None:
+            await sleep_forever()
+        else:
+            await self._session.reachability.recovered()
+
     @property
     def credentials(self) -> Credentials | None:
         """Those in use now; None before they were read."""
         return self._session.credentials if self._session is not None else None
+
+    def note(self, *, is_answered: bool) -> None:
+        """Take note whether the server answered a request."""
+        if self._session is not None:
+            self._session.reachability.note(is_answered=is_answered)
 
     def doubt(self) -> None:
         """Have the credentials read again now: a server has refused them."""
@@ -124,7 +139,7 @@ class Sessions:
         before = self._session
         if before is not None and before.credentials == credentials:
             return
-        self._session = Session(credentials, _open(context))
+        self._session = Session(credentials, _open(context), reachability_of(credentials.server))
         if before is not None:
             logger.info("credentials were replaced: %s", self._access)
             await before.replace()
