@@ -29,8 +29,30 @@ async def refusal(file: Path) -> str:
     return str(refused.value).replace(str(file), "FILE")
 
 
-async def test_a_file_that_is_not_there_is_named_once(tmp_path: Path) -> None:
-    assert await refusal(tmp_path / "kc.conf") == "FILE: No such file or directory"
+async def test_a_file_that_is_not_there_is_named_once_and_what_to_do(tmp_path: Path) -> None:
+    said = "FILE: there is no such file; it is waited for. Write it, or name another with `kubeconfig`"
+    assert await refusal(tmp_path / "kc.conf") == said
+
+
+async def test_outside_of_a_pod_a_kubeconfig_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(NoAccess) as refused:
+        await read_credentials(Access())
+    assert str(refused.value) == (
+        "the Pod's service account: this is no Pod (KUBERNETES_SERVICE_HOST or KUBERNETES_SERVICE_PORT is not set): "
+        "name a file of kubectl's format with `kubeconfig`, or run it in a Pod"
+    )
+
+
+async def test_a_pod_without_a_token_is_told_what_mounts_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    with pytest.raises(NoAccess) as refused:
+        await read_credentials(Access())
+    assert str(refused.value) == (
+        "the Pod's service account: Service token file does not exist. Does the Pod mount it "
+        "(automountServiceAccountToken)? Else name a file with `kubeconfig`"
+    )
 
 
 @pytest.mark.parametrize("text", ["[]", "clusters: 5\n", "{users: [1], contexts: [2], current-context: a}"])

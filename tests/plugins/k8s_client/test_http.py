@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from anyio.streams.tls import TLSListener
 
 from kubevip_k8s import (
     Access,
@@ -26,6 +28,7 @@ from kubevip_k8s import (
     _session,
     open_api,
 )
+from kubevip_k8s.testing._certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -314,3 +317,60 @@ async def test_the_credentials_in_use_can_be_had_and_show_no_secret(tmp_path: Pa
     assert credentials is not None
     assert (credentials.server, credentials.authorization) == (f"http://127.0.0.1:{server.port}", "Bearer secret-1")
     assert "secret" not in repr(credentials)
+
+
+@asynccontextmanager
+async def serving_tls(directory: Path) -> AsyncGenerator[tuple[int, Path]]:
+    """Serve TLS with a certificate of a CA of its own; yields the port, and the CA's file."""
+    context = Authority().server_context(directory)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    server = Server((answer(200, {"ok": 1}),), False)
+    async with TLSListener(listener, context) as tls, anyio.create_task_group() as tg:
+        tg.start_soon(tls.serve, server.serve)
+        yield listener.extra(anyio.abc.SocketAttribute.local_port), directory / "ca.crt"
+        tg.cancel_scope.cancel()
+
+
+def kubeconfig_with(place: Path, port: int, **cluster: str) -> Path:
+    file = kubeconfig(place, port)
+    written = json.loads(file.read_text())
+    written["clusters"][0]["cluster"] = {"server": f"https://127.0.0.1:{port}", **cluster}
+    file.write_text(json.dumps(written))
+    return file
+
+
+async def distrust(file: Path, server: str, **access: str) -> str:
+    async with open_api(Access(kubeconfig=file, **access)) as api:
+        with pytest.raises(Unreachable) as refused:
+            await api.request("GET", "/x", timeout_seconds=5)
+    return str(refused.value).replace(str(file), "FILE").replace(server, "SERVER")
+
+
+@pytest.mark.parametrize("how", ["data", "file", "none"])
+async def test_a_certificate_that_is_not_trusted_names_the_ca_and_where_it_was_named(how: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.crt"
+    other.write_bytes(Authority().certificate)
+    data = base64.b64encode(other.read_bytes()).decode()
+    cluster = {"data": {"certificate-authority-data": data}, "file": {"certificate-authority": str(other)}, "none": {}}
+    whose = {
+        "data": "FILE (certificate-authority-data)",
+        "file": f"{other}, which FILE names (certificate-authority)",
+        "none": "this system, as FILE names none (certificate-authority)",
+    }
+    async with serving_tls(tmp_path) as (port, _):
+        said = await distrust(kubeconfig_with(tmp_path, port, **cluster[how]), f"https://127.0.0.1:{port}")
+    assert said.startswith("GET SERVER/x: the certificate of SERVER is not trusted: ")
+    assert said.endswith(
+        f" by the CAs of {whose[how]}: put the cluster's own CA there (kubeadm has it in /etc/kubernetes/pki/ca.crt), "
+        "or ask another server"
+    )
+
+
+async def test_a_certificate_of_another_name_is_told_with_the_key_that_names_one(tmp_path: Path) -> None:
+    async with serving_tls(tmp_path) as (port, ca):
+        file = kubeconfig_with(tmp_path, port, **{"certificate-authority": str(ca)})
+        said = await distrust(file, f"https://127.0.0.1:{port}", tls_server_name="api.example")
+    assert said == (
+        "GET SERVER/x: the certificate of SERVER is not trusted: Hostname mismatch, certificate is not valid for "
+        "'api.example'; name one that it bears with `tlsServerName`, or ask it elsewhere with `server`"
+    )

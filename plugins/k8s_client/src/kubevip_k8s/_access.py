@@ -34,6 +34,7 @@ class Access:
 class Credentials:
     """What an `Access` amounts to at a moment. Secrets are left out of its representation.
 
+    `trust` says in words where the `authority` is from, for who has to mend it.
     `authorization` is the header's value; where it was read from a `token_file`, that has the newest. `authority`,
     `certificate` and `key` are PEM, "" where there is none. A change of one of the `files` tells that all of it is to
     be read again.
@@ -44,6 +45,7 @@ class Credentials:
     token_file: Path | None = None
     tls_server_name: str | None = None
     authority: str = field(default="", repr=False)
+    trust: str = "this system"
     certificate: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
     is_verified: bool = True

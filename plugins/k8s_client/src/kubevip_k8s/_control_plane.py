@@ -159,4 +159,7 @@ class _ControlPlaneApi:
 def _told(failures: Sequence[ApiError]) -> ApiError:
     """Return what to raise: a refusal says more than that there is no file."""
     refusal = next((error for error in failures if isinstance(error, Forbidden)), None)
-    return refusal or NoAccess("; ".join(map(str, failures)))
+    if refusal is not None:
+        return refusal
+    remedy = "; one of them is waited for, or name another with `kubeconfig`" if len(failures) > 1 else ""
+    return NoAccess("; ".join(map(str, failures)) + remedy)

@@ -6,6 +6,7 @@ import os
 import ssl
 from importlib import import_module
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, Lock, fail_after, to_thread
@@ -13,6 +14,7 @@ from anyio import CapacityLimiter, Lock, fail_after, to_thread
 from kubevip_k8s._access import Access, Credentials
 from kubevip_k8s._errors import NoAccess
 from kubevip_k8s._proxy import proxy_for
+from kubevip_k8s._trust import describe_no_pod
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,6 +80,7 @@ def _credentials(access: Access, settings: Any, authorization: str | None) -> Cr
         token_file=SERVICE_ACCOUNT / "token" if access.kubeconfig is None else None,
         tls_server_name=access.tls_server_name or settings.tls_server_name,
         authority=_text(settings.ssl_ca_cert),
+        trust=_trust(access, settings),
         certificate=_text(settings.cert_file),
         key=_text(settings.key_file),
         is_verified=bool(settings.verify_ssl),
@@ -107,15 +110,38 @@ def _text(file: str | None) -> str:
     return Path(file).read_text(encoding="ascii", errors="replace") if file else ""
 
 
+def _trust(access: Access, settings: Any) -> str:
+    """Say where the CA is from that a server's certificate has to be signed by."""
+    if access.kubeconfig is None:
+        return str(settings.ssl_ca_cert)
+    if not settings.ssl_ca_cert:
+        return f"this system, as {access.kubeconfig} names none (certificate-authority)"
+    if _is_temporary(Path(settings.ssl_ca_cert)):
+        return f"{access.kubeconfig} (certificate-authority-data)"
+    return f"{settings.ssl_ca_cert}, which {access.kubeconfig} names (certificate-authority)"
+
+
+def _is_temporary(file: Path) -> bool:
+    """Say whether the library wrote it, for `ssl`, of what was in the kubeconfig itself."""
+    return file.parent in (_MEMORY, Path(gettempdir()))
+
+
 def _files(access: Access, settings: Any) -> Iterable[Path]:
     if access.kubeconfig is None:
         yield SERVICE_ACCOUNT / "token"
     else:
         yield access.kubeconfig
-    yield from (file for file in _tls_files(settings) if file.parent != _MEMORY)
+    yield from (file for file in _tls_files(settings) if not _is_temporary(file))
 
 
 def _describe(error: Exception, access: Access) -> str:
+    if access.kubeconfig is None and not isinstance(error, ValueError | TimeoutError):
+        described = describe_no_pod(error, lambda name: bool(os.environ.get(name)))
+        return described.partition(": ")[0] if access.is_optional else described  # the others say what would help
+    if isinstance(error, FileNotFoundError) and error.filename == str(access.kubeconfig):
+        described = "there is no such file"
+        remedy = "it is waited for. Write it, or name another with `kubeconfig`"
+        return described if access.is_optional else f"{described}; {remedy}"
     if isinstance(error, TimeoutError):
         return f"the command that gives credentials took longer than {COMMAND_SECONDS:g} s"
     if isinstance(error, OSError) and error.strerror:

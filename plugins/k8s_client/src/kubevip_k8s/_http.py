@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from kubevip_k8s._errors import BadAnswer, TimedOut, Unauthorized, Unreachable, 
 from kubevip_k8s._lines import Lines
 from kubevip_k8s._listing import Listing
 from kubevip_k8s._session import Sessions
+from kubevip_k8s._trust import describe_distrust
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
@@ -119,7 +121,7 @@ class HttpApi:
         what = f"{method} {credentials.server}{path}"
         async with session.used():
             try:
-                with _translated(what):
+                with _translated(what, credentials):
                     response = await session.http.request(
                         method,
                         credentials.server + path,
@@ -183,8 +185,8 @@ class _Events:
 
 
 @contextmanager
-def _translated(what: str) -> Generator[None]:
-    """Translate what aiohttp and sockets raise."""
+def _translated(what: str, credentials: Credentials | None = None) -> Generator[None]:
+    """Translate what aiohttp and sockets raise; `credentials` are those that a connection is opened with."""
     import aiohttp
 
     try:
@@ -193,6 +195,11 @@ def _translated(what: str) -> Generator[None]:
         raise TimedOut(f"{what}: {error}") from error
     except aiohttp.ClientPayloadError as error:
         raise Unreachable(f"{what}: the answer was cut off") from error
+    except aiohttp.ClientConnectorCertificateError as error:
+        cause = error.certificate_error
+        if credentials is None or not isinstance(cause, ssl.SSLCertVerificationError):
+            raise Unreachable(f"{what}: {error}") from error
+        raise Unreachable(f"{what}: {describe_distrust(cause, credentials)}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unreachable(f"{what}: {str(error) or type(error).__name__}") from error
 
