@@ -30,7 +30,7 @@ from kubevip._board import Board
 from kubevip._persistent import PersistentMap
 from kubevip._plugin import Origin, Plugin, built_in, load_plugin
 from kubevip._plugins import PluginRegistry
-from kubevip._sources import Sources
+from kubevip._sources import Sources, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -297,3 +297,20 @@ async def test_a_source_that_was_refused_says_all_of_it_when_it_is_restarted() -
         await sleep(0.1)
         assert rig.feeds["2"].known == ""
         tg.cancel_scope.cancel()
+
+
+def test_one_setting_that_leaves_out_hundreds_of_items_is_blamed_once() -> None:
+    setting, elsewhere = Place(file="source k8s", path=("group",)), Place(file="config.yaml", line=3)
+    no_group = Problem(place=setting, message="group 'apps' is left out: no election is configured")
+    left_out = [
+        Problem(place=setting, message=f"virtual IP '192.0.2.{last}' is left out: it needs group 'apps'")
+        for last in range(1, 201)
+    ]
+    other = Problem(place=elsewhere, message="virtual IP 'x' is left out: it needs group 'apps'")
+    warning = Problem(place=elsewhere, message="did you mean 'web'?", severity=Severity.WARNING)
+    assert [str(problem) for problem in fold([no_group, *left_out, no_group, other, warning, warning])] == [
+        "source k8s: group: group 'apps' is left out: no election is configured",
+        "source k8s: group: virtual IP '192.0.2.1' is left out: it needs group 'apps' (and 199 more)",
+        "config.yaml:3: virtual IP 'x' is left out: it needs group 'apps'",
+        "config.yaml:3: did you mean 'web'?",
+    ]

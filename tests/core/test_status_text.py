@@ -20,7 +20,7 @@ from kubevip._control import Request, serve
 from kubevip._model import Backend
 from kubevip._status import GroupStatus, ListenerStatus, Outage, ServiceStatus, Snapshot, VipStatus
 from kubevip._status_json import status_of
-from kubevip._status_text import degraded, render, show
+from kubevip._status_text import degraded, render, show, unready
 from kubevip._status_values import clock, millis, span
 
 if TYPE_CHECKING:
@@ -288,6 +288,36 @@ def test_what_no_table_shows_is_said_below_them() -> None:
     ]
 
 
+def refusing(*problems: str) -> dict[str, Any]:
+    snapshot = evolve(
+        SNAPSHOT, services=(*SNAPSHOT.services, ServiceStatus(kind="source", name="k8s", provider="k8s", state="open"))
+    )
+    return status_of(snapshot, {("election", "raft"): RAFT, ("source", "k8s"): {"problems": list(problems)}})
+
+
+def test_objects_that_a_source_refuses_are_shown_and_degraded_and_bounded() -> None:
+    refused = "Service shop/bad: spec.loadBalancerIP: 127.0.0.1 is a loopback address"
+    assert f"degraded: source k8s: {refused}" in render(refusing(refused))
+    assert f"source k8s: {refused}" in degraded(refusing(refused))
+    assert sum(line.startswith("source k8s: ") for line in degraded(refusing(*map(str, range(1000))))) == 30
+
+
+def test_a_node_is_ready_that_takes_part_whatever_else_is_degraded() -> None:
+    status = refusing("Service shop/bad: refused")
+    assert any("down" in line for line in degraded(status))
+    assert unready(status) == []
+
+
+def test_a_node_is_not_ready_that_waits_or_cannot_open_what_it_needs() -> None:
+    closed = ServiceStatus(kind="proxy", name="tcp", provider="tcp", state="waiting", problem="no right")
+    waiting = {**RAFT, "waiting": "waiting for 1 of n2 at 192.0.2.2:10000 (no answer)"}
+    status = status_of(evolve(SNAPSHOT, services=(*SNAPSHOT.services, closed)), {("election", "raft"): waiting})
+    assert unready(status) == [
+        "waiting for 1 of n2 at 192.0.2.2:10000 (no answer)",
+        "proxy tcp is waiting: no right",
+    ]
+
+
 def test_a_member_that_is_not_heard_is_degraded() -> None:
     status = healthy()
     status["elections"][0]["members"][2]["state"] = "unreachable"
@@ -383,6 +413,20 @@ async def test_show_prints_what_the_daemon_answers(
     assert code == exit_status
     assert (json.loads(out) == sample()) if as_json else (out == render(sample(), check=check) + "\n")
     assert err.count("kubevip: degraded: ") == (3 if check and as_json else 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("answer", "code"), [({"vips": []}, 0), ({"elections": [{"waiting": "n2"}]}, 1)])
+async def test_ready_says_on_stderr_what_is_missing(
+    answer: dict[str, Any], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def answer_it(request: Request) -> object:
+        return answer
+
+    async with serve(tmp_path / "control.sock", answer_it):
+        with anyio.fail_after(20):
+            assert await to_thread.run_sync(lambda: show(tmp_path, ready=True)) == code
+    assert capsys.readouterr().err == ("kubevip: not ready: waiting for n2\n" if code else "")
 
 
 def test_show_without_a_daemon_ends_with_status_69(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,7 +144,9 @@ def _make_parser() -> _Parser:
 
     status = make("status", "show what the daemon of this machine and its peers are doing", commands.status)
     status.add_argument("--json", action="store_true", help="as one JSON object")
-    status.add_argument("--check", action="store_true", help="exit with 1 if something is degraded")
+    asked = status.add_mutually_exclusive_group()
+    asked.add_argument("--check", action="store_true", help="exit with 1 if something is degraded")
+    asked.add_argument("--ready", action="store_true", help="exit with 1 if this node does not take part")
 
     move = make("move", "let another node hold a group", commands.move)
     move.add_argument("group", metavar="GROUP")

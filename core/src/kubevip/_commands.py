@@ -84,7 +84,7 @@ def status(parsed: argparse.Namespace, options: Options) -> int:
     """Print what the daemon is doing."""
     from kubevip._status_text import show
 
-    return show(options.state_dir, as_json=parsed.json, check=parsed.check)
+    return show(options.state_dir, as_json=parsed.json, check=parsed.check, ready=parsed.ready)
 
 
 def move(parsed: argparse.Namespace, options: Options) -> int:

@@ -38,6 +38,7 @@ class Refusal:
 
 
 _NOTHING = Desired()
+_LEFT_OUT = " is left out: "  # what the resolver says between an item and the reason
 
 
 class Sources:
@@ -147,8 +148,9 @@ class Sources:
             self.since = time.time()  # noqa: TID251 -- shown to people, decides nothing
         self._merged = {name: desired for name, desired in said.items() if name in followed}
         if before is None or before.problems is not resolved.problems or before.digest != resolved.digest:
-            self._tell(resolved.problems)
-            self._board.problems = tuple(map(str, resolved.problems))
+            problems = fold(resolved.problems)
+            self._tell(problems)
+            self._board.problems = tuple(map(str, problems))
             self._board.config_digest = resolved.digest
             self._board.touch()
         self.wanted.set(resolved)
@@ -162,6 +164,23 @@ class Sources:
                 level = logging.WARNING if problem.severity is Severity.WARNING else logging.ERROR
                 logger.log(level, "%s", problem)
         self._told = frozenset(map(str, problems))
+
+
+def fold(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Say once what is wrong at one place for one reason, and how much else is left out because of it.
+
+    One setting of a source may be the group of hundreds of addresses.
+    """
+    counts: dict[tuple[object, ...], int] = {}
+    first: dict[tuple[object, ...], Problem] = {}
+    for problem in dict.fromkeys(problems):
+        key = problem.place, problem.severity, problem.message.partition(_LEFT_OUT)[2] or problem.message
+        first.setdefault(key, problem)
+        counts[key] = counts.get(key, 0) + 1
+    return tuple(
+        evolve(problem, message=f"{problem.message} (and {counts[key] - 1} more)") if counts[key] > 1 else problem
+        for key, problem in first.items()
+    )
 
 
 def _differ_in_backends_alone(before: Desired, now: Desired) -> bool:

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS = 5.0
 _DIGEST_LENGTH = 8
+_MOST_SAID = 30  # lines of one source about its objects
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
+def show(state_dir: Path, *, as_json: bool = False, check: bool = False, ready: bool = False) -> int:
     """Ask the daemon of `state_dir` for its status and print it; return the exit status.
 
     0; 69 when no daemon answers; 77 when this user may not ask; 1 when it refuses, or with `check` when something is
     degraded (what, is said on stderr with `as_json`, and in the text without). So the text says everything that counts.
+    With `ready` 1 only when the node itself does not take part; see `unready`.
     """
     try:
         answer = Client(state_dir, timeout_seconds=_TIMEOUT_SECONDS).request("status")
@@ -41,6 +43,9 @@ def show(state_dir: Path, *, as_json: bool = False, check: bool = False) -> int:
     status = one({"status": answer}, "status")
     problems = degraded(status)
     sys.stdout.write((json.dumps(status, indent=2) if as_json else render(status, check=check)) + "\n")
+    if ready and (missing := unready(status)):
+        sys.stderr.writelines(f"kubevip: not ready: {reason}\n" for reason in missing)
+        return BAD_RESULT
     if not (check and problems):
         return 0
     for problem in problems if as_json else ():
@@ -66,6 +71,20 @@ def render(status: Mapping[str, object], *, check: bool = False) -> str:
 def degraded(status: Mapping[str, object]) -> list[str]:
     """Return what is not as it should be, one line each; empty when all is well."""
     return [*_refused(status), *_waiting(status), *_silent_members(status), *_remarks(status), *_down(status)]
+
+
+def unready(status: Mapping[str, object]) -> list[str]:
+    """Return why the node does not take part, one line each: something it needs is not open, or an election waits.
+
+    Nothing else counts, however degraded: a backend that is down, an address or an object that is refused, and a peer
+    that is not heard are the same on all nodes, or another's; a roll-out that waited for them would never end.
+    """
+    closed = [
+        f"{text(it, 'kind')} {text(it, 'name')} is {text(it, 'state')}: {text(it, 'problem', 'no reason given')}"
+        for it in rows(status, "services")
+        if text(it, "state", "open") != "open"
+    ]
+    return [*_waiting(status), *closed]
 
 
 def _heading(status: Mapping[str, object]) -> Iterator[str]:
@@ -220,6 +239,8 @@ def _remarks(status: Mapping[str, object]) -> list[str]:
         state, problem = text(it, "state", "open"), text(it, "problem")
         if state != "open":
             remarks.append(f"{text(it, 'kind')} {text(it, 'name')} is {state}" + (f": {problem}" if problem else ""))
+        said = items(one(it, "detail"), "problems")
+        remarks += [f"{text(it, 'kind')} {text(it, 'name')}: {printable(problem)}" for problem in said[:_MOST_SAID]]
     for it in rows(status, "vips"):
         health = one(it, "health")
         level, reason = text(health, "level", "good"), text(health, "reason")

@@ -169,7 +169,7 @@ def test_an_instance_of_the_control_plane_shares_its_name_with_no_namespace(name
 def test_a_pod_whose_instance_cannot_serve_is_not_ready_and_holds_a_roll_out_up(arguments: tuple[str, ...]) -> None:
     objects = manifest(*arguments)
     (container,) = pod_of(objects)["containers"]
-    assert container["readinessProbe"]["exec"]["command"] == ["kubevip", "status", "--check"]
+    assert container["readinessProbe"]["exec"]["command"] == ["kubevip", "status", "--ready"]
     assert "livenessProbe" not in container
     for kind, strategy in (("DaemonSet", "updateStrategy"), ("Deployment", "strategy")):
         if kind in objects:

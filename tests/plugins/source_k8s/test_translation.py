@@ -134,6 +134,12 @@ def test_a_port_that_is_taken_is_refused_to_the_younger_service() -> None:
     assert cluster.problems == []
 
 
+def test_the_group_of_an_address_is_the_sources_setting_and_not_the_services() -> None:
+    (vip,) = Cluster(service()).vips
+    assert str(vip.places.at("group")) == "source k8s: group"
+    assert str(vip.places.at("address")) == "Service shop/web: address"
+
+
 def test_an_entry_of_a_config_map_that_is_refused_is_named_and_so_is_who_has_what_it_wants() -> None:
     entries = [
         {"vip": "192.168.0.80", "port": 80, "uid": uid, "serviceName": name} for uid, name in (("u1", "a"), ("u2", "b"))

@@ -109,7 +109,7 @@ def _spec(
         # For those who look, and for a roll-out, which waits here rather than take a second node away. Nothing is sent
         # to the Pod for it, so that an answer that is late costs nothing.
         "readinessProbe": {
-            "exec": {"command": ["kubevip", "status", "--check"]},
+            "exec": {"command": ["kubevip", "status", "--ready"]},
             "periodSeconds": 60,  # each takes 0.3 s of a processor
             "timeoutSeconds": 10,
             "failureThreshold": 2,

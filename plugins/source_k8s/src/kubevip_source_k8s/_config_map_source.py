@@ -66,14 +66,15 @@ class ConfigMapSource:
     def status(self) -> Mapping[str, object]:
         """Return what `kubevip status` shows of it."""
         reflectors = (self._config_map, self._services, self._endpoints)
+        api = next((it.problem for it in reflectors if it.problem), "")
         return {
             "mode": self._config.mode.value,
             "config_map": "/".join(self._key),
             "entries": len(self._wishes),
             "snapshots": self._publication.snapshots,
             "requests": sum(it.requests for it in reflectors),
-            "problems": self._publication.problems,
-            "api": next((it.problem for it in reflectors if it.problem), ""),
+            "problems": self._publication.problems(api),
+            "api": api,
             "events_dropped": self._teller.dropped,
         }
 

@@ -66,10 +66,15 @@ class Publication:
         self.is_pending = True
         """Whether there are changes that were not translated yet."""
 
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong with the objects, the first lines of it."""
-        return list(self._problems)[:_MOST_LINES]
+    def problems(self, api: str = "") -> list[str]:
+        """Return what is wrong with the objects; of much of it the first lines, and how many more there are.
+
+        :param api: why the cluster is not followed at the moment, "" if it is.
+        """
+        old = [f"what is known of the cluster may be old: {api}"] if api else []
+        lines = list(self._problems)
+        more = [f"and {len(lines) - _MOST_LINES} more; the log has all"] if len(lines) > _MOST_LINES else []
+        return [*old, *lines[:_MOST_LINES], *more]
 
     def touch(self, *, again: bool = False) -> None:
         """Say that something has changed; `again`: publish also what was published already."""

@@ -85,13 +85,14 @@ class ServicesSource:
     def status(self) -> Mapping[str, object]:
         """Return what `kubevip status` shows of it."""
         reflectors: tuple[Reflector[Any], ...] = (*self._services, *self._endpoints)  # Any: of whatever
+        api = next((it.problem for it in reflectors if it.problem), "") or self._writer.problem
         return {
             "mode": self._config.mode.value,
             "services": len(self._translator),
             "snapshots": self._publication.snapshots,
             "requests": sum(it.requests for it in reflectors) + self._writer.requests,
-            "problems": self._publication.problems,
-            "api": next((it.problem for it in reflectors if it.problem), "") or self._writer.problem,
+            "problems": self._publication.problems(api),
+            "api": api,
             "events_dropped": self._teller.dropped,
         }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import field, frozen
 
-from kubevip import Desired, Group, LoadBalancer, PersistentMap, VirtualIP
+from kubevip import Desired, Group, LoadBalancer, PersistentMap, Place, VirtualIP
 from kubevip_source_k8s._endpoints import active, backends_of
 from kubevip_source_k8s._parts import Parts
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from kubevip_source_k8s._endpoints import Endpoint
     from kubevip_source_k8s._fields import Key
     from kubevip_source_k8s._wish import Wish
+
+
+#: Where the group of all addresses is written, which no object of the cluster is to blame for.
+GROUP = Place(file="source k8s", path=("group",))
 
 
 @frozen(kw_only=True)
@@ -255,7 +259,7 @@ class Translator:
             group=group.name if group is not None else self._terms.group,
             interface=first.interface if first.interface != "auto" else self._terms.interface,
             announcers=self._terms.announcers,
-            places=first.places,
+            places=first.places if group is not None else first.places_with(GROUP),
         )
         stands = not only_local or any(wish.only_local and self._local(wish) for wish in granted)
         self._grants[address] = _Grant(

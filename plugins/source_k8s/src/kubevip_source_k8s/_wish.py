@@ -49,6 +49,10 @@ class Wish:
         """Where it is written."""
         return places_of(self.owner, self.path)
 
+    def places_with(self, group: Place) -> Places:
+        """Return the places of its virtual IP, whose group is written at `group` and not in the object."""
+        return Places(root=self.places.root, inner={("group",): group})
+
 
 def places_of(owner: str, path: tuple[str | int, ...] = ()) -> Places:
     """Return the places of an object of the cluster, or of what is at `path` in it: there are no lines, but paths."""
