@@ -6,9 +6,26 @@ import pytest
 
 from kubevip_election_k8s._lease_name import LeaseName
 from kubevip_election_k8s._record import Record
-from kubevip_election_k8s._stranger import warning_about
+from kubevip_election_k8s._stranger import shown_holder, warning_about
 
 LEASE, OURS = LeaseName("kube-system", "lock"), "n2_7-0123456789"
+
+
+@pytest.mark.parametrize(
+    ("holder", "shown"),
+    [
+        ("", None),
+        (OURS, "n2"),
+        ("n2", "n2 (foreign)"),
+        ("host_3f2c5b1e-0d7e-4a70-9a57-1a2b3c4d5e6f", "host_3f2c5b1e-0d7e-4a70-9a57-1a2b3c4d5e6f (foreign)"),
+    ],
+)
+def test_a_foreign_holder_is_shown_as_it_calls_itself(holder: str, shown: str | None) -> None:
+    assert shown_holder(Record(holder=holder)) == shown
+
+
+def test_who_holds_a_lease_that_is_not_there_is_nobody() -> None:
+    assert shown_holder(None) is None
 
 
 @pytest.mark.parametrize(

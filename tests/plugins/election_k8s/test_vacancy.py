@@ -125,7 +125,7 @@ async def test_a_holder_that_finds_another_identity_stops_at_once(server: Leases
         await stand.leads()
         server.edit(LEASE, holderIdentity="n9_1", renewTime="2026-01-01T00:00:00.000000Z")
         with fail_after(0.01):
-            assert await stand.follows() == Following(leader="n9")
+            assert await stand.follows() == Following(leader="n9_1 (foreign)")
 
 
 async def test_a_group_that_comes_later_is_held_at_once_on_a_lease_that_the_watch_never_showed(

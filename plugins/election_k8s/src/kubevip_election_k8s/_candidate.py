@@ -21,6 +21,7 @@ from attrs import evolve, field, frozen
 
 from kubevip_election_k8s._observation import Observation, is_older, observe
 from kubevip_election_k8s._record import RELEASED_DURATION_SECONDS, Record, read_record, version_of
+from kubevip_election_k8s._stranger import shown_holder
 from kubevip_election_k8s._timing import Timing
 
 #: A pause after refusals that come at once, doubled up to the retry period.
@@ -94,6 +95,11 @@ class Candidate:
     def holder_node(self) -> str | None:
         """The node that holds the Lease, as last seen."""
         return self.seen.record.holder_node if self.seen is not None and self.seen.record is not None else None
+
+    @property
+    def shown_holder(self) -> str | None:
+        """Who holds the Lease, for people."""
+        return shown_holder(self.seen.record) if self.seen is not None else None
 
     @property
     def transitions(self) -> int:

@@ -144,7 +144,7 @@ class LeaseElection:
             candidate = elector.candidate
             holds = candidate.holds(now)
             described |= {
-                "leader": self._node if holds else None if candidate.is_ours else candidate.holder_node,
+                "leader": self._node if holds else None if candidate.is_ours else candidate.shown_holder,
                 "term": elector.term,
                 "lease_seconds_left": round(candidate.valid_until - now, 3) if holds else None,
             }

@@ -111,7 +111,7 @@ class Stands:
             stand.until = until
             stand.candidacy.report(Leading(term=stand.term, valid_until=until, cause=cause))
             return
-        leader = None if self._candidate.is_ours else self._candidate.holder_node
+        leader = None if self._candidate.is_ours else self._candidate.shown_holder
         if stand.term is not None or leader != stand.leader:
             stand.term, stand.leader = None, leader
             stand.candidacy.report(Following(leader=leader))

@@ -14,6 +14,15 @@ _OURS = re.compile(r"[^_]+_[0-9]+-[0-9a-f]{10}")
 
 #: Four times what kube-vip's electors and Kubernetes' own ask for: nobody who fails over waits for so long.
 LONG_SECONDS = 60
+_LONGEST_SHOWN = 80
+
+
+def shown_holder(record: Record | None) -> str | None:
+    """Return who holds a Lease, for people: the node of one of kubevip's, anybody else as it calls itself."""
+    if record is None or not record.holder:
+        return None
+    is_ours = _OURS.fullmatch(record.holder) is not None
+    return record.holder_node if is_ours else f"{record.holder[:_LONGEST_SHOWN]} (foreign)"
 
 
 def warning_about(lease: LeaseName, record: Record | None) -> str:
@@ -25,5 +34,5 @@ def warning_about(lease: LeaseName, record: Record | None) -> str:
         return ""
     stranger = "" if is_ours else ", which is none of kubevip's,"
     spell = f" for {seconds} s after each renewal" if seconds > LONG_SECONDS else ""
-    held = f"{record.holder[:80]!r}{stranger}{spell}".removesuffix(",")
+    held = f"{record.holder[:_LONGEST_SHOWN]!r}{stranger}{spell}".removesuffix(",")
     return f"Lease {lease} is held by {held}; if that is gone for good, delete the Lease"
