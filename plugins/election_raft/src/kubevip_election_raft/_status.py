@@ -13,7 +13,7 @@ from kubevip_election_raft._notices import of_others, waits
 from kubevip_election_raft._wire.sockets import Endpoint
 from kubevip_election_raft._wire.transport import Transport
 
-#: A member that was not heard for so long does not answer.
+#: A member that was not heard for so long does not answer: three pings were missed.
 SILENT_SECONDS = 3.0
 
 
@@ -32,6 +32,7 @@ def describe_members(
     or was removed; absent otherwise. `warnings` are those of this machine, of the connections, and of other members.
     """
     state, own = node.state, node.process.name
+    silent = [name for name in transport.links if now - transport.heard_at(name) > _patience(node, name)]
     rows: list[dict[str, object]] = []
     witnesses = {record.name for record in node.records if record.is_witness}
     for name in node.members:
@@ -43,7 +44,7 @@ def describe_members(
             link, heard = transport.links[name], now - transport.heard_at(name)
             rtt = link.round_trip_seconds()
             row |= {
-                "state": "leader" if name == state.leader else "unreachable" if heard > SILENT_SECONDS else "follower",
+                "state": "leader" if name == state.leader else "unreachable" if name in silent else "follower",
                 "heard_ms": None if math.isinf(heard) else round(heard * 1000),
                 "rtt_ms": None if rtt is None else round(rtt * 1000, 2),
                 "version": link.software,
@@ -57,7 +58,6 @@ def describe_members(
             f"promises to {own} last {node.offers.promise_seconds * 1000:.0f} ms, not "
             f"{node.timing.promise_seconds * 1000:.0f}: what it holds is not fenced, and is replaced that much later"
         )
-    silent = [name for name in transport.links if now - transport.heard_at(name) > SILENT_SECONDS]
     described: dict[str, object] = {
         "leader": state.leader,
         "term": state.term,
@@ -77,3 +77,14 @@ def describe_members(
         )
         described["waiting"] = f"waiting for {missing} of {peers}"
     return described
+
+
+def _patience(node: Node, name: str) -> float:
+    """Return after how many seconds of silence a member counts as one that does not answer.
+
+    Leader and followers speak with each heartbeat, and those that elect with each round: of them is known what counts
+    for the quorum itself. Two followers have only pings for each other.
+    """
+    own, leader = node.process.name, node.state.leader
+    speaks = leader in (None, own, name) or node.state.role is Role.LEADER
+    return min(node.timing.promise_seconds * (2 if leader is None else 1), SILENT_SECONDS) if speaks else SILENT_SECONDS
