@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict, frozen
 
 from kubevip.errors import KubevipError
+from kubevip_lab._busyness import busy_note
 from kubevip_lab._faults import FAULTS
 from kubevip_lab._lab import VIP
 from kubevip_lab._round import Round, run_round, wait_until_whole
@@ -71,7 +72,8 @@ def demonstrate(lab: Lab, show: Show) -> Demonstration:
             rounds.append(run_round(lab, watch, FAULTS[name], holder, TIMEOUT_SECONDS, say=show.say))
             show.add(rounds[-1])
     result = Demonstration(subject=lab.subject.name, backends=tuple(sorted(backends)), rounds=tuple(rounds))
-    show.say("every takeover worked, and never did two nodes answer" if result.is_good else "not every takeover worked")
+    is_good = "every takeover worked, and never did two nodes answer"
+    show.say(is_good if result.is_good else f"not every takeover worked{busy_note()}")
     return result
 
 
@@ -80,7 +82,7 @@ def _at_most(seconds: float) -> Generator[None]:
     """Raise an error into the block when it takes longer."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise KubevipError(f"the demonstration did not end within {seconds:.0f} s")
+        raise KubevipError(f"the demonstration did not end within {seconds:.0f} s{busy_note()}")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, seconds)

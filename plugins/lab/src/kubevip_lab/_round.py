@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from kubevip.errors import KubevipError
+from kubevip_lab._busyness import busy_note
 from kubevip_lab._measure import Silence, longest_silence, two_holders_seconds
 from kubevip_lab._record import CLOSED, LATE, REFUSED
 
@@ -96,7 +97,7 @@ def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
             return str(holder)
         if monotonic() >= end:
             trouble = trouble or f"{holder or 'a stranger'} answers for the address, which is no node"
-            raise KubevipError(f"the cluster was not whole within {seconds:.0f} s: {trouble}")
+            raise KubevipError(f"the cluster was not whole within {seconds:.0f} s: {trouble}{busy_note()}")
         watch.pump(_PAUSE_SECONDS)
 
 
