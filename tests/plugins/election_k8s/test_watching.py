@@ -51,7 +51,8 @@ class Quiet:
 
     async def _events(self, idle_seconds: float) -> AsyncGenerator[JsonObject]:
         await sleep(idle_seconds)
-        raise TimedOut(f"nothing for {idle_seconds} s")
+        if idle_seconds > 0:
+            raise TimedOut(f"nothing for {idle_seconds} s")
         yield {}
 
 

@@ -146,9 +146,8 @@ def test_an_entry_of_a_config_map_that_is_refused_is_named_and_so_is_who_has_wha
     ]
     data = {"plndr-services": json.dumps({"services": entries})}
     cluster = Cluster()
-    cluster.translator.set_wishes(
-        dict(read_entries({"metadata": {"namespace": "shop", "name": "plndr"}, "data": data}).wishes)
-    )
+    read = read_entries({"metadata": {"namespace": "shop", "name": "plndr"}, "data": data})
+    cluster.translator.set_wishes({key: wish for key, wish in read.wishes.items()})
     assert list(cluster.balancers) == ["shop/a:80/tcp"]
     assert cluster.problems == [
         "ConfigMap shop/plndr: data.plndr-services.services[1]: 192.168.0.80: services[0] (shop/a) has port 80/TCP of "
