@@ -98,7 +98,7 @@ async def test_each_follows_the_other_and_takes_over_what_it_releases(api_server
         await first.says("leading")
         async with standing(api_server, lease, tmp_path) as stand:
             with fail_after(60):
-                assert (await stand.follows()).leader == "foreign"
+                assert (await stand.follows()).leader == "foreign (foreign)"
             first.stop()
             with fail_after(60):
                 await stand.leads()
