@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from anyio import CancelScope, current_time, sleep_forever, wait_readable
-from sniffio import current_async_library
 
 
 async def call_when_readable(source: socket.socket, take: Callable[[], bool]) -> None:
@@ -23,12 +22,11 @@ async def call_when_readable(source: socket.socket, take: Callable[[], bool]) ->
     Whatever `take` raises, this raises. When it returns, raises or is cancelled, `take` is called no more. Nobody else
     may wait for the same socket to be readable meanwhile.
     """
-    if current_async_library() != "asyncio":
+    if (loop := _asyncio_loop()) is None:
         while True:
             await wait_readable(source)
             if take():
                 return
-    loop = asyncio.get_running_loop()
     outcome = loop.create_future()
     loop.add_reader(source, _settle, outcome, take)
     try:
@@ -61,11 +59,10 @@ class Alarm:
 
     async def run(self) -> None:
         """Ring when it is due, until cancelled; whatever `ring` raises, this raises."""
-        if current_async_library() != "asyncio":
+        if (loop := _asyncio_loop()) is None:
             await self._run_as_task()
-        self._loop = asyncio.get_running_loop()
-        self._outcome = self._loop.create_future()
-        self._arm(self._loop)
+        self._loop, self._outcome = loop, loop.create_future()
+        self._arm(loop)
         try:
             await self._outcome
         finally:
@@ -97,6 +94,14 @@ class Alarm:
     def _rings_on(self) -> bool:
         self._ring()
         return False
+
+
+def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that the caller runs on, if it is one of asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _settle(outcome: asyncio.Future[None], call: Callable[[], bool]) -> None:
