@@ -114,7 +114,7 @@ class Driver:
         limiter = CapacityLimiter(1)
         async with create_task_group() as tg:
             tg.start_soon(self._save, limiter)
-            self._set_alarm()
+            self._set_alarm(self.node.deadline)
             await self._alarm.run()
 
     def _in_turn(self, actions: Iterable[tuple[Hashable, Action]]) -> Iterator[Action]:
@@ -148,10 +148,10 @@ class Driver:
         deadline = self.node.deadline
         soon = self._clock.now() + PUT_OFF * self.node.timing.heartbeat_seconds
         if deadline < self._rings_at or self._rings_at < min(deadline, soon):
-            self._set_alarm()
+            self._set_alarm(deadline)
 
-    def _set_alarm(self) -> None:
-        self._rings_at, self._turns_left = self.node.deadline, 0
+    def _set_alarm(self, deadline: float) -> None:
+        self._rings_at, self._turns_left = deadline, 0
         if self._rings_at < math.inf:  # a member that stands for nothing may have no deadline
             self._alarm.set(self._rings_at - self._clock.now())
 
@@ -167,10 +167,10 @@ class Driver:
         self._rings_at = math.inf
         if self._unsaved is not None:
             return  # what is due then is done when the disk has done its work
-        if now >= self.node.deadline:
+        if now >= (deadline := self.node.deadline):
             self.do("tick", _tick)
         else:
-            self._set_alarm()
+            self._set_alarm(deadline)
 
     async def _save(self, limiter: CapacityLimiter) -> None:
         while True:

@@ -156,8 +156,11 @@ class Log:
             self._is_snapshot_new = False
             self._handed_out = self.last_index
             return self.snapshot, tuple(self._entries)
-        entries = self.between(self._handed_out, self.last_index)
-        self._handed_out = self.last_index
+        last = self.last_index
+        if self._handed_out == last:  # nearly always
+            return None, ()
+        entries = self.between(self._handed_out, last)
+        self._handed_out = last
         return None, entries
 
     def note_saved(self, index: int, term: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 from attrs import define
 
@@ -56,29 +56,22 @@ def fitness_of(offers: Offers | None) -> int:
     return min((offer.fitness for offer in offers.offers), default=NOT_STANDING)
 
 
-class Peers(Mapping[str, Peer]):
-    """The other members, in configured order."""
+class Peers(dict[str, Peer]):
+    """The other members, in configured order. A dict as it is: every heartbeat goes through it several times."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._peers = {name: Peer() for name in names}
-
-    def __getitem__(self, name: str) -> Peer:
-        return self._peers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._peers)
-
-    def __len__(self) -> int:
-        return len(self._peers)
+        super().__init__((name, Peer()) for name in names)
 
     def set_names(self, names: Iterable[str]) -> None:
         """Have these from now on; what is known of those that stay is kept."""
-        self._peers = {name: self._peers.get(name) or Peer() for name in names}
+        kept = {name: self.get(name) or Peer() for name in names}
+        self.clear()
+        self.update(kept)
 
     def order_heirs(self, heard_since: float) -> tuple[str, ...]:
         """Return those that can succeed, best first: fitter before less fit, then in configured order.
 
         Those that stand for nothing and those that were not heard since are none.
         """
-        heirs = [name for name, peer in self._peers.items() if peer.fitness >= 0 and peer.heard_at >= heard_since]
-        return tuple(sorted(heirs, key=lambda name: -self._peers[name].fitness))
+        heirs = [name for name, peer in self.items() if peer.fitness >= 0 and peer.heard_at >= heard_since]
+        return tuple(sorted(heirs, key=lambda name: -self[name].fitness))
