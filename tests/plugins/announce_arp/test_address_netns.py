@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 import time
@@ -17,12 +18,13 @@ import pytest
 from anyio import create_task_group, sleep
 from anyio.to_thread import run_sync
 
-from kubevip import Duration, Health, Host, Level, VirtualIP
+from kubevip import Duration, Health, Host, Level, Place, Places, VirtualIP
 from kubevip.abc import SupportsPreparation, SupportsTakeover
 from kubevip.errors import AnnounceError
 from kubevip.testing import ManualTenure, make_host, make_tenure
 from kubevip_announce_arp import _will
 from kubevip_announce_arp._config import AddressConfig, FencePolicy
+from kubevip_announce_arp._records import Ownership, read_owned
 from kubevip_announce_arp.plugin import ADDRESS
 
 if TYPE_CHECKING:
@@ -353,6 +355,66 @@ async def test_a_device_that_vanishes_and_comes_back_gets_its_address_again(
         shell("ip link add e0 type veth peer name e1; ip link set e1 up; ip link set e0 up")
         await recorded.has_reported(lambda health: health.level is Level.GOOD)
         assert "10.9.0.100" in await addresses(shell)
+
+
+async def test_a_device_that_is_renamed_keeps_its_address_and_what_to_change_is_said(
+    wire: Wire, shell: Shell, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Scenario 48."""
+    places = Places(root=Place(file="config.yaml", line=7, path=("virtualIPs", 0)))
+    recorded, vip = Recorded(tmp_path), attrs.evolve(VIP4, interface="e0", places=places)
+    caplog.set_level(logging.INFO, "kubevip.address")
+    async with leading(recorded, vip):
+        shell("ip link set e0 name lan0")
+        health = await recorded.has_reported(lambda health: bool(health.reason))
+        assert health == Health(
+            reason="10.9.0.100 stays on lan0, as e0 is called now, but cannot be put there again: write lan0 at "
+            "config.yaml:7: virtualIPs[0].interface, or call it e0 again"
+        )
+        assert caplog.messages[-1] == f"renamed vip=api4 device=e0: {health.reason}"
+        assert await run_sync(wire.answers, "10.9.0.100") == {"arp", "ping"}
+        assert Ownership("10.9.0.100", "lan0") in read_owned(tmp_path)
+
+        shell("ip address del 10.9.0.100/32 dev lan0")  # it is repaired there, too
+        with anyio.fail_after(3):
+            while await run_sync(wire.answers, "10.9.0.100") != {"arp", "ping"}:
+                await sleep(0.05)
+
+        shell("ip link set lan0 name e0")
+        await recorded.has_reported(lambda health: health == Health())
+        assert caplog.messages[-1] == "renamed vip=api4 device=lan0: it is called e0 now"
+        shell("ip link set e0 name lan0")
+        await recorded.has_reported(lambda health: bool(health.reason))
+    assert "10.9.0.100" not in await run_sync(shell, "ip address")
+    assert [health.level for health in recorded.healths] == [Level.GOOD] * len(recorded.healths)
+
+
+async def test_a_device_that_is_renamed_is_still_fenced(wire: Wire, shell: Shell, tmp_path: Path) -> None:
+    """Scenario 48."""
+    recorded = Recorded(tmp_path)
+    async with ADDRESS.open(QUIET, recorded.host) as announcer:
+        tenure = make_tenure(group="api", seconds=5)
+        async with announcer.announce(attrs.evolve(VIP4, interface="e0"), tenure, recorded.report):
+            shell("ip link set e0 name lan0")
+            await recorded.has_reported(lambda health: bool(health.reason))
+            assert await run_sync(wire.answers, "10.9.0.100") == {"arp", "ping"}
+            tenure.end()
+            await sleep(0.1)
+            assert "10.9.0.100" in await run_sync(shell, "ip address")
+            assert await run_sync(wire.answers, "10.9.0.100") == set()
+
+
+async def test_a_device_that_takes_the_name_of_a_renamed_one_gets_nothing_of_it(
+    wire: Wire, shell: Shell, tmp_path: Path
+) -> None:
+    recorded = Recorded(tmp_path)
+    async with leading(recorded, attrs.evolve(VIP4, interface="e0")):
+        shell("ip link set e0 name lan0; ip link add e0 type veth peer name e9; ip link set e0 up")
+        await recorded.has_reported(lambda health: bool(health.reason))
+        await sleep(0.2)
+        assert "10.9.0.100" not in await run_sync(shell, "ip address show dev e0")
+        assert "10.9.0.100" in await run_sync(shell, "ip address show dev lan0")
+        assert await run_sync(wire.answers, "10.9.0.100") == {"arp", "ping"}
 
 
 async def test_a_flushed_ruleset_is_back_within_a_second(wire: Wire, shell: Shell, tmp_path: Path) -> None:

@@ -155,6 +155,21 @@ async def test_it_is_announced_on_a_device_that_came_back(wire: Wire, shell: She
             assert taken(again)[:2] == ["request", "reply"]
 
 
+async def test_it_is_announced_again_on_a_device_that_was_renamed(wire: Wire, shell: Shell, tmp_path: Path) -> None:
+    """Scenario 48."""
+    shell("sysctl -q -w net.ipv6.conf.e0.forwarding=1")
+    async with ARP.open(ArpConfig(count=1), make_host(tmp_path)) as announcer:
+        async with announcer.announce(VIP6, make_tenure(group="api"), lambda health: None):
+            await sleep(0.05)
+            assert taken(wire) == ["advertisement a0"]
+            shell("ip link set e0 name lan0")
+            shell("ip link set e1 down")
+            await sleep(0.1)
+            shell("ip link set e1 up")
+            await sleep(0.2)
+            assert taken(wire)[:1] == ["advertisement a0"]  # and it is still said that this is a router
+
+
 @pytest.mark.parametrize(
     ("policy", "defences"),
     [(OnConflict.DEFEND, ["request", "reply"]), (OnConflict.IGNORE, [])],

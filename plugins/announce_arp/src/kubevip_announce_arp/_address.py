@@ -365,17 +365,19 @@ class AddressAnnouncer:
 
     def _look_again(self, held: Held) -> None:
         """See whether the device of a held address is there, and whether the address is on it."""
-        device = self._devices.device_named(held.place.device)
+        place = held.place
+        device = self._devices.device(place.index) or self._devices.device_named(place.device)
         if device is None:
-            held.problem = f"this machine has no device {held.place.device} any more"
+            held.problem = f"this machine has no device {place.device} any more"
             self._missing.add(held)
             return
-        if device.index != held.place.index:
-            self._carriers.pop(held.place.index, None)
+        if device.index != place.index:
+            self._carriers.pop(place.index, None)
             self._carriers.setdefault(device.index, CarrierFilter(device.trouble))
-            held.place = Place(
-                address=held.place.address, group=held.place.group, index=device.index, device=device.name
-            )
+            held.place = Place(address=place.address, group=place.group, index=device.index, device=device.name)
+        elif device.name != place.device:
+            held.rename(device.name)
+            self._ask(self._putting, held)  # which records where it is, for leftovers to be known
         if held.is_entered and not self._devices.has(device.index, held.place.address):
             self._miss(held, "it is gone from its device")
 

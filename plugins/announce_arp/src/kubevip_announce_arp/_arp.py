@@ -252,10 +252,13 @@ class ArpAnnouncer:
             if announced is not None and event.ifindex == announced.segment.device.index:
                 self._look(announced)
             return
-        for name in [event.name] if event is not None else list(self._segments):
-            device = self._devices.device_named(name)
-            if name in self._segments and device is not None:
-                self._follow(self._segments[name], device)
+        for segment in tuple(self._segments.values()):
+            led = segment.device
+            if event is not None and event.ifindex != led.index and event.name != led.name:
+                continue
+            device = self._devices.device(led.index) or self._devices.device_named(led.name)
+            if device is not None:
+                self._follow(segment, device)
         for announced in self._announced.values():
             if announced.is_gone:
                 self._look(announced)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
 from anyio import Event
-from attrs import define, field
+from attrs import define, evolve, field
 
 from kubevip import Health, Level
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from kubevip import Tenure, VirtualIP
     from kubevip_announce_arp._kernel import Place
+
+_logger = logging.getLogger("kubevip.address")
 
 
 @define(eq=False)
@@ -28,11 +31,26 @@ class Held:
     is_entered: bool = False
     problem: str = "not up yet"
     """Why it is not on its device; "" when it is."""
+    advice: str = ""
+    """What to change although all is well; "" for nothing."""
     health: Health | None = None
     put: Event = field(factory=Event)
     """Set when putting it up has been tried."""
     lowered: Event = field(factory=Event)
     """Set when taking it off has been tried. An event of its own: putting up may still be under way by then."""
+
+    def rename(self, device: str) -> None:
+        """Stay on the device, which is called `device` now; say so if the next takeover would not find it."""
+        vip, before = self.vip, self.place.device
+        self.place, self.advice = evolve(self.place, device=device), ""
+        if vip.interface in ("auto", device):
+            _logger.info("renamed vip=%s device=%s: it is called %s now", vip.name, before, device)
+            return
+        self.advice = (
+            f"{vip.address} stays on {device}, as {before} is called now, but cannot be put there again: "
+            f"write {device} at {vip.places.at('interface')}, or call it {vip.interface} again"
+        )
+        _logger.warning("renamed vip=%s device=%s: %s", vip.name, before, self.advice)
 
     def tell(self, link_trouble: str, unfenced: str, *, is_shut: bool) -> None:
         """Report how it does, if that changed; nothing before it is entered.
@@ -51,7 +69,7 @@ class Held:
         elif unfenced:
             health = Health(level=Level.DEGRADED, reason=f"unfenced: {unfenced}")
         else:
-            health = Health()
+            health = Health(reason=self.advice)
         if health != self.health:
             self.health = health
             self.report(health)

@@ -166,8 +166,8 @@ class Segment:
             attach(self._sockets[ethertype], program)
 
 
-class Segments(Mapping[str, Segment]):
-    """The segments of one instance, by the names of their devices.
+class Segments(Mapping[int, Segment]):
+    """The segments of one instance, by the indexes of their devices: a name may change, or become another device's.
 
     :param tasks: where the sockets are listened to; belongs to the instance.
     :param make: makes the segment of a device, not opened.
@@ -175,27 +175,29 @@ class Segments(Mapping[str, Segment]):
 
     def __init__(self, tasks: TaskGroup, make: Callable[[Device], Segment]) -> None:
         self._tasks, self._make = tasks, make
-        self._segments: dict[str, Segment] = {}
+        self._segments: dict[int, Segment] = {}
 
-    def __getitem__(self, name: str) -> Segment:
-        return self._segments[name]
+    def __getitem__(self, index: int) -> Segment:
+        return self._segments[index]
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[int]:
         return iter(self._segments)
 
     def __len__(self) -> int:
         return len(self._segments)
 
     def opened(self, device: Device) -> Segment:
-        """Return the segment that a device leads to, opened; it is made anew for another device of the same name.
+        """Return the segment that a device leads to, opened; those that a device of its name led to before are closed.
 
         :raises OSError: when the device is gone, or raw sockets are not permitted.
         """
-        segment = self._segments.get(device.name)
-        if segment is None or segment.device.index != device.index or not segment.is_open:
-            if segment is not None:
-                segment.close()
-            segment = self._segments[device.name] = self._make(device)
+        for index, other in tuple(self._segments.items()):
+            if not other.is_open if index == device.index else other.device.name == device.name:
+                other.close()
+                del self._segments[index]
+        segment = self._segments.get(device.index)
+        if segment is None:
+            segment = self._segments[device.index] = self._make(device)
             try:
                 segment.open()
             finally:
