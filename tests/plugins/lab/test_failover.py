@@ -11,10 +11,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from kubevip.errors import KubevipError
 from kubevip_lab import _round
+from kubevip_lab._demo import Demonstration
 from kubevip_lab._failover import Figures
 from kubevip_lab._faults import FAULTS
 from kubevip_lab._lab import VIP, open_lab, plan
@@ -243,13 +244,23 @@ def test_figures_have_the_shape_that_scripts_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_good"),
+    ("fields", "trouble"),
     [
-        ({}, True),
-        ({"holder_after": None}, False),
-        ({"two_holders_ms": 10.0}, False),
-        ({"unanswered": ("icmp n3",)}, False),
+        ({}, ""),
+        ({"holder_after": None}, "nobody took over"),
+        ({"two_holders_ms": 10.0}, "two answered for 10 ms"),
+        ({"unanswered": ("icmp n3", "http client")}, "no steady answers to icmp n3 and http client"),
     ],
 )
-def test_a_round_is_good_when_somebody_and_only_one_held(fields: dict[str, Any], is_good: bool) -> None:
-    assert example(10.0, 10.0, **fields).is_good is is_good
+def test_a_round_is_good_when_somebody_and_only_one_held(fields: dict[str, Any], trouble: str) -> None:
+    result = example(10.0, 10.0, **fields)
+    assert (result.is_good, result.trouble) == (not trouble, trouble)
+
+
+def test_a_demonstration_that_fails_says_which_takeovers_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    good, lost = example(10.0, 10.0), example(10.0, 10.0, fault="freeze", holder_after=None)
+    seen = Demonstration(subject="kubevip", backends=("b1",), rounds=(good, lost))
+    assert seen.verdict == "not every takeover worked: n1 frozen (SIGSTOP): nobody took over"
+    assert evolve(seen, rounds=(good,)).verdict == "every takeover worked, and never did two nodes answer"
+    assert evolve(seen, backends=()).verdict == "the client reached no backend through the address"

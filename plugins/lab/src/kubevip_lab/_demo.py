@@ -42,6 +42,16 @@ class Demonstration:
         """Whether the client reached backends and every takeover worked."""
         return bool(self.backends) and all(each.is_good for each in self.rounds)
 
+    @property
+    def verdict(self) -> str:
+        """The last line: that all went well, or what did not."""
+        if self.is_good:
+            return "every takeover worked, and never did two nodes answer"
+        if not self.backends:
+            return f"the client reached no backend through the address{busy_note()}"
+        wrong = [f"{it.holder_before} {FAULTS[it.fault].done}: {it.trouble}" for it in self.rounds if it.trouble]
+        return f"not every takeover worked: {'; '.join(wrong)}{busy_note()}"
+
     def report(self) -> dict[str, object]:
         """Return the object that `--json` prints."""
         return {"is_good": self.is_good, **asdict(self)}
@@ -72,8 +82,7 @@ def demonstrate(lab: Lab, show: Show) -> Demonstration:
             rounds.append(run_round(lab, watch, FAULTS[name], holder, TIMEOUT_SECONDS, say=show.say))
             show.add(rounds[-1])
     result = Demonstration(subject=lab.subject.name, backends=tuple(sorted(backends)), rounds=tuple(rounds))
-    is_good = "every takeover worked, and never did two nodes answer"
-    show.say(is_good if result.is_good else f"not every takeover worked{busy_note()}")
+    show.say(result.verdict)
     return result
 
 

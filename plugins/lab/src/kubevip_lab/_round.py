@@ -69,7 +69,16 @@ class Round:
     @property
     def is_good(self) -> bool:
         """Whether the address was taken over, for everybody, and never answered for by two."""
-        return self.holder_after is not None and not self.unanswered and self.two_holders_ms == 0
+        return not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """What was not good about it, for people; "" when it was."""
+        if self.holder_after is None:
+            return "nobody took over"
+        if self.two_holders_ms > 0:
+            return f"two answered for {self.two_holders_ms:.0f} ms"
+        return f"no steady answers to {' and '.join(self.unanswered)}" if self.unanswered else ""
 
 
 def wait_until_whole(lab: Lab, watch: Watch, seconds: float) -> str:
