@@ -15,6 +15,7 @@ from kubevip._builtin._static import StaticConfig
 from kubevip._builtin.plugin import STATIC
 from kubevip.abc import ConfigSource
 from kubevip.testing import Edits, check_source, make_host
+from kubevip_source_file import _source
 from kubevip_source_file.plugin import FILE, FileConfig
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +92,7 @@ def rig(request: pytest.FixtureRequest) -> Rig:
     return found
 
 
-@pytest.mark.slow  # files are watched in real time
-async def test_a_source_keeps_its_duties(rig: Rig, tmp_path: Path) -> None:
+async def test_a_source_keeps_its_duties(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_source, "LOOK_SECONDS", 0.1)  # files are watched in real time, of which this needs less
     edits = rig.prepare(tmp_path)
-    await check_source(lambda: rig.open(tmp_path), edits, notice_within_seconds=2.5)
+    await check_source(lambda: rig.open(tmp_path), edits, notice_within_seconds=1.5)
