@@ -115,6 +115,15 @@ def test_who_was_recovered_alone_holds_and_who_joins_does_not_stand_until_it_is_
     assert group.leaders == group.holders == []
 
 
+def test_what_was_held_by_a_member_that_was_given_up_is_held_because_that_was_removed() -> None:
+    alone = begin("n3", saved=UNBORN, own="n3")
+    joins = {name: joining(UNBORN, own=name, epoch=alone.hard_state.epoch, known=THREE) for name in ("n1", "n2")}
+    group = Group(disks={"n3": alone, **joins})
+    group.advance(5.0)
+    assert group.holders == ["n3"]
+    assert group["n3"].state.holdings["g"].rise.why == "n1 was removed"
+
+
 def test_who_is_added_to_a_recovered_group_succeeds_the_others() -> None:
     alone = begin("n1", saved=UNBORN)
     joins = {name: joining(UNBORN, own=name, epoch=alone.hard_state.epoch, known=THREE) for name in ("n2", "n3")}

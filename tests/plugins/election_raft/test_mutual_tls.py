@@ -125,7 +125,9 @@ async def test_who_has_good_keys_and_is_no_member_is_told_so(port: int, tmp_path
     async with one.running():
         answer = await converse(port, keys / "n9", frame(Hello(to="n1"), name="n9"), source="127.0.0.9")
     (answered,) = Decoder().feed(answer)
-    assert answered.message == Welcome(refusal="n9 is not a member here (members: n1, n2, n3)", software="0.1.0")
+    assert answered.message == Welcome(
+        refusal="n9 is not a member of the group (members: n1, n2, n3)", software="0.1.0"
+    )
 
 
 @pytest.mark.parametrize(

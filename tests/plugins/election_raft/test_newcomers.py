@@ -294,7 +294,7 @@ def test_who_was_removed_is_told_and_stands_no_more() -> None:
     node.meet(process("n1"), Introduction(members=born("n1", "n2"), members_index=5), 1.0)
     assert node._standing.due == float("inf")
     assert waits(node, endpoint("n3")) == (
-        "removed from the group, as n1 says: stop this daemon, or take it in again: "
+        "waiting in vain: n3 was removed from the group, as n1 says: stop this daemon, or take it in again: "
         "on a member, kubevip raft add n3 --address 192.0.2.3"
     )
 

@@ -232,7 +232,7 @@ def frame(message: Payload, *, name: str = "n2", cluster: str = "rack-7", incarn
     ("greeting", "source", "refusal"),
     [
         (frame(Hello(to="n1"), cluster="rack-8"), "127.0.0.2", "wrong cluster"),
-        (frame(Hello(to="n1"), name="n9"), "127.0.0.2", "n9 is not a member here (members: n1, n2, n3)"),
+        (frame(Hello(to="n1"), name="n9"), "127.0.0.2", "n9 is not a member of the group (members: n1, n2, n3)"),
         (frame(Hello(to="n1")), "127.0.0.9", "n2 is at 127.0.0.2 here, not at 127.0.0.9"),
         (frame(Hello(to="n3")), "127.0.0.2", "this is n1, not n3"),
         (frame(Ping()), "127.0.0.2", "no greeting"),
@@ -341,7 +341,7 @@ async def test_peers_that_come_and_go_while_it_runs(port: int) -> None:
         kept = one.transport.links["n2"].connection
         one.transport.set_peers({"n2": one.endpoints["n2"]})
         assert list(one.transport.links) == ["n2"]
-        await until(lambda: three.problem("n1") == "n3 is not a member here (members: n1, n2, n3)")
+        await until(lambda: three.problem("n1") == "n3 is not a member of the group (members: n1, n2, n3)")
         assert one.transport.links["n2"].connection is kept
         assert one.lost == []  # who is no peer any more is not missed
         one.transport.set_peers({"n2": one.endpoints["n2"], "n3": one.endpoints["n3"]})

@@ -45,7 +45,10 @@ def waits(node: Node, own: Endpoint) -> str:
                 f"machine: on a member, kubevip raft replace {name}"
             )
         case Membership.REMOVED:
-            return f"removed from the group, as {node.removed_by} says: stop this daemon, or take it in again: {add}"
+            return (
+                f"waiting in vain: {name} was removed from the group, as {node.removed_by} says: stop this daemon, or "
+                f"take it in again: {add}"
+            )
         case _:
             return ""
 

@@ -300,7 +300,7 @@ class Replicator(Elector):
             return "" if process == self.process else f"{process.name} was restarted"
         peer = self.peers.get(process.name)
         if peer is None:
-            return f"{process.name} is no member"
+            return f"{process.name} was removed"
         if self._voter.promises.is_dead(process):
             return f"{process.name} died"
         if peer.process is not None and peer.process.incarnation > process.incarnation:

@@ -80,7 +80,7 @@ class Greeter:
 
     def _no_member(self, name: str) -> str:
         members = ", ".join(record.name for record in self._introduce().members)
-        return f"{name} is not a member here (members: {members})"
+        return f"{name} is not a member of the group (members: {members})"
 
     def _meet(self, frame: Frame, refusal: str, source: str) -> Introduction | None:
         """Take the introduction of a peer, or of whoever is refused only because it is none; return the answer to it.
